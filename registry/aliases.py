@@ -1,0 +1,151 @@
+"""Aliases: the names that tenants call. Swap, canary, promotion and rollback are one row update."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKeyConstraint, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.database import Base, Database, bump, now
+from registry.errors import InvalidTransition, NotFound
+from registry.names import check_name
+from registry.tenants import Tenant
+from registry.versions import Version, move
+
+FALLBACKS = ("fail", "wait", "previous", "base")
+
+
+class Alias(Base):
+    """(tenant, name) → the live version, and what to do when it can't be served.
+
+    `fallback`: "fail" answers 503; "wait" tries again for up to `wait_ms`; "previous" serves the
+    version that was live before; "base" serves the base model. Always labelled, never silent.
+    """
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant", "adapter"], ["adapters.tenant", "adapters.name"], ondelete="CASCADE"
+        ),
+    )
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    adapter: Mapped[str]
+    live: Mapped[str | None]
+    previous: Mapped[str | None]
+    canary: Mapped[str | None]
+    canary_weight: Mapped[float] = mapped_column(default=0.0)
+    shadow: Mapped[str | None]
+    shadow_share: Mapped[float] = mapped_column(default=0.0)
+    fallback: Mapped[str] = mapped_column(default="base")
+    wait_ms: Mapped[int] = mapped_column(default=2000)
+    updated_at: Mapped[float] = mapped_column(default=now)
+
+
+class Aliases:
+    """Aliases in the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure(
+        self, tenant: str, name: str, adapter: str, *, fallback: str = "base", wait_ms: int = 2000
+    ) -> Alias:
+        """The alias, made if it isn't there; a tenant's first alias becomes its default.
+
+        Raises InvalidName; ValueError for a fallback that is not one of FALLBACKS.
+        """
+        check_name("alias", name)
+        if fallback not in FALLBACKS:
+            raise ValueError(f"fallback {fallback!r}: expected one of {', '.join(FALLBACKS)}")
+        with self._database.write() as session:
+            alias = session.get(Alias, (tenant, name))
+            if alias is None:
+                alias = Alias(
+                    tenant=tenant, name=name, adapter=adapter, fallback=fallback, wait_ms=wait_ms
+                )
+                session.add(alias)
+                owner = session.get(Tenant, tenant)
+                if owner is not None and owner.default_alias is None:
+                    owner.default_alias = name
+                bump(session)
+        return alias
+
+    def get(self, tenant: str, name: str) -> Alias:
+        """Raises NotFound."""
+        with self._database.read() as session:
+            alias = session.get(Alias, (tenant, name))
+        if alias is None:
+            raise NotFound("alias", f"{tenant}/{name}")
+        return alias
+
+    def all(self, tenant: str | None = None) -> list[Alias]:
+        """By tenant and name; of one tenant if named."""
+        query = select(Alias).order_by(Alias.tenant, Alias.name)
+        if tenant is not None:
+            query = query.where(Alias.tenant == tenant)
+        with self._database.read() as session:
+            return [*session.scalars(query)]
+
+    def of_adapter(self, tenant: str, adapter: str) -> list[Alias]:
+        """The aliases that point at an adapter's versions."""
+        return [alias for alias in self.all(tenant) if alias.adapter == adapter]
+
+    def flip(self, tenant: str, name: str, digest: str) -> Alias:
+        """Make a version live in one transaction; the one before it stays as `previous`.
+
+        The version's state becomes live; the old one's stays live until `retire` (requests that
+        began on it are still draining). Raises NotFound, InvalidTransition.
+        """
+        with self._database.write() as session:
+            alias = session.get(Alias, (tenant, name), with_for_update=True)
+            if alias is None:
+                raise NotFound("alias", f"{tenant}/{name}")
+            version = session.get(Version, digest)
+            if version is None or (version.tenant, version.adapter) != (tenant, alias.adapter):
+                raise NotFound("version", digest[:12])
+            if version.state == "rejected":
+                raise InvalidTransition("version", version.served_name, "rejected", "live")
+            if version.state != "live":
+                move(session, digest, "live")
+            if alias.live != digest:
+                alias.previous = alias.live
+                alias.live = digest
+                alias.canary, alias.canary_weight = None, 0.0
+                alias.updated_at = now()
+            bump(session)
+        return alias
+
+    def retire(self, digest: str) -> bool:
+        """Retire a version that no alias points at any more; False if one still does."""
+        with self._database.write() as session:
+            if session.scalar(select(Alias).where(Alias.live == digest).limit(1)) is not None:
+                return False
+            version = session.get(Version, digest)
+            if version is None or version.state != "live":
+                return False
+            move(session, digest, "retired")
+            bump(session)
+        return True
+
+    def update(self, tenant: str, name: str, **fields: object) -> Alias:
+        """Set routing fields (fallback, wait_ms, canary…, shadow…). Raises NotFound, TypeError."""
+        allowed = {
+            "fallback",
+            "wait_ms",
+            "canary",
+            "canary_weight",
+            "shadow",
+            "shadow_share",
+        }
+        if fields.keys() - allowed:
+            raise TypeError(f"an alias has no field {', '.join(sorted(fields.keys() - allowed))}")
+        with self._database.write() as session:
+            alias = session.get(Alias, (tenant, name), with_for_update=True)
+            if alias is None:
+                raise NotFound("alias", f"{tenant}/{name}")
+            for field, value in fields.items():
+                setattr(alias, field, value)
+            alias.updated_at = now()
+            bump(session)
+        return alias

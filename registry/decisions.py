@@ -1,0 +1,127 @@
+"""Decisions: a receipt for each promote, reject, retrain, hold or rollback, and drift's state."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey, LargeBinary, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.database import Base, Database, JsonObject, now
+from registry.errors import NotFound
+from registry.names import new_id
+
+
+class Decision(Base):
+    """What was decided, by which rule, on which evidence, and what it expected.
+
+    `kind`: "promote", "reject", "retrain", "hold", "rollback" or "watch". `realised` is filled in
+    later, when what happened is known.
+    """
+
+    __tablename__ = "decisions"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("dec-"))
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name", ondelete="CASCADE"), index=True)
+    adapter: Mapped[str]
+    kind: Mapped[str]
+    rule: Mapped[str]
+    by: Mapped[str] = mapped_column(default="controller")
+    digest: Mapped[str | None]
+    job_id: Mapped[str | None]
+    evidence: Mapped[JsonObject] = mapped_column(default=dict)
+    expected: Mapped[JsonObject] = mapped_column(default=dict)
+    realised: Mapped[JsonObject | None]
+    created_at: Mapped[float] = mapped_column(default=now, index=True)
+
+
+class DriftState(Base):
+    """Where a drift detector stands, so that a restarted controller goes on and doesn't begin anew.
+
+    `epoch` counts references: a new one is taken after each promotion. `cursor` is the last
+    exchange number seen. `state` is the detector's own, `arrays` its packed numbers.
+    """
+
+    __tablename__ = "drift_states"
+
+    tenant: Mapped[str] = mapped_column(
+        ForeignKey("tenants.name", ondelete="CASCADE"), primary_key=True
+    )
+    adapter: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(default=0)
+    cursor: Mapped[int] = mapped_column(default=0)
+    state: Mapped[JsonObject] = mapped_column(default=dict)
+    arrays: Mapped[bytes | None] = mapped_column(LargeBinary)
+    updated_at: Mapped[float] = mapped_column(default=now)
+
+
+class Decisions:
+    """Receipts and detector states in the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(
+        self,
+        tenant: str,
+        adapter: str,
+        kind: str,
+        rule: str,
+        *,
+        by: str = "controller",
+        digest: str | None = None,
+        job_id: str | None = None,
+        evidence: JsonObject | None = None,
+        expected: JsonObject | None = None,
+    ) -> Decision:
+        """Leave a receipt."""
+        decision = Decision(
+            tenant=tenant,
+            adapter=adapter,
+            kind=kind,
+            rule=rule,
+            by=by,
+            digest=digest,
+            job_id=job_id,
+            evidence=evidence or {},
+            expected=expected or {},
+        )
+        with self._database.write() as session:
+            session.add(decision)
+        return decision
+
+    def realise(self, decision_id: str, realised: JsonObject) -> None:
+        """Score a decision by what happened. Raises NotFound."""
+        with self._database.write() as session:
+            decision = session.get(Decision, decision_id)
+            if decision is None:
+                raise NotFound("decision", decision_id)
+            decision.realised = realised
+
+    def all(
+        self, tenant: str | None = None, adapter: str | None = None, kind: str | None = None
+    ) -> list[Decision]:
+        """Newest first."""
+        query = select(Decision).order_by(Decision.created_at.desc(), Decision.id)
+        if tenant is not None:
+            query = query.where(Decision.tenant == tenant)
+        if adapter is not None:
+            query = query.where(Decision.adapter == adapter)
+        if kind is not None:
+            query = query.where(Decision.kind == kind)
+        with self._database.read() as session:
+            return [*session.scalars(query)]
+
+    def drift_state(self, tenant: str, adapter: str) -> DriftState | None:
+        """The detector's state, or None before its first tick."""
+        with self._database.read() as session:
+            return session.get(DriftState, (tenant, adapter))
+
+    def save_drift_state(self, state: DriftState) -> None:
+        """Write a detector's state (insert or replace)."""
+        state.updated_at = now()
+        with self._database.write() as session:
+            session.merge(state)
+
+    def drift_states(self) -> list[DriftState]:
+        """Every detector's state."""
+        with self._database.read() as session:
+            return [*session.scalars(select(DriftState))]

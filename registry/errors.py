@@ -1,0 +1,99 @@
+"""Everything that the registry raises.
+
+RegistryError
+├── NotFound              the noun named does not exist (for this tenant)
+├── AlreadyExists         the name is taken
+├── InvalidName           a name that would not be safe in a URL, a path or a label
+├── InvalidTransition     a version or job can't go from its state to the one asked for
+├── LeaseLost             a job is not (or no longer) held by the worker that says so
+├── SchemaOutdated        the database is at another revision than this code
+└── StoreError
+    ├── ContentMissing    no object with that digest
+    ├── ContentCorrupted  an object's bytes do not have the digest they are filed under
+    └── AmbiguousDigest   a digest prefix matches several objects
+
+Messages say what, where and what was expected; none of them contains a key or a tenant's text.
+"""
+
+
+class RegistryError(Exception):
+    """Base of all registry errors."""
+
+
+class NotFound(RegistryError):
+    """The noun named does not exist."""
+
+    def __init__(self, noun: str, name: str) -> None:
+        super().__init__(f"{noun} {name!r} does not exist")
+        self.noun = noun
+        self.name = name
+
+
+class AlreadyExists(RegistryError):
+    """The name is taken."""
+
+    def __init__(self, noun: str, name: str) -> None:
+        super().__init__(f"{noun} {name!r} exists already")
+        self.noun = noun
+        self.name = name
+
+
+class InvalidName(RegistryError):
+    """A name that would not be safe in a URL, a path or a metric label."""
+
+    def __init__(self, noun: str, name: str) -> None:
+        super().__init__(
+            f"{noun} name {name!r} is not valid: expected 1–63 characters of a–z, 0–9 and '-', "
+            "starting with a letter or digit"
+        )
+
+
+class InvalidTransition(RegistryError):
+    """A version or job can't go from its state to the one asked for."""
+
+    def __init__(self, noun: str, name: str, state: str, wanted: str) -> None:
+        super().__init__(f"{noun} {name} is {state!r} and can't become {wanted!r}")
+
+
+class LeaseLost(RegistryError):
+    """A job is not (or no longer) held by the worker that says so."""
+
+    def __init__(self, job: str, worker: str) -> None:
+        super().__init__(f"job {job} is not held by worker {worker!r}: its lease ran out or moved")
+
+
+class SchemaOutdated(RegistryError):
+    """The database is at another revision than this code."""
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        super().__init__(
+            f"the registry's schema is at revision {found or 'none'}, this version of Switchyard "
+            f"expects {expected}: run `switchyard registry migrate`"
+        )
+
+
+class StoreError(RegistryError):
+    """Base of the content store's errors."""
+
+
+class ContentMissing(StoreError):
+    """No object with that digest."""
+
+    def __init__(self, digest: str, where: str) -> None:
+        super().__init__(f"no content {digest[:12]}… in {where}")
+
+
+class ContentCorrupted(StoreError):
+    """An object's bytes do not have the digest they are filed under."""
+
+    def __init__(self, name: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"{name} is corrupted: its SHA-256 is {found[:12]}…, its manifest says {expected[:12]}…"
+        )
+
+
+class AmbiguousDigest(StoreError):
+    """A digest prefix matches several objects."""
+
+    def __init__(self, prefix: str, matches: int) -> None:
+        super().__init__(f"digest prefix {prefix!r} matches {matches} objects: give more digits")

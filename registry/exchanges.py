@@ -1,0 +1,156 @@
+"""Exchanges: one row for each served request, and what people said of it afterwards.
+
+Text is kept only where the tenant opted in (`Tenant.store_text`); the router decides, before it
+hands rows over. `sketch` is what drift is computed from, and can't be turned back into text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ForeignKey, LargeBinary, delete, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.database import Base, Database, JsonObject, now
+from registry.errors import NotFound
+from registry.names import new_id
+
+
+class Exchange(Base):
+    """One request. `id` is the completion's id as the client saw it (`chatcmpl-…`).
+
+    `served` is "adapter" or "base"; `fallback` the reason when the base (or an older version)
+    answered instead of what was asked, else "". Times in milliseconds.
+    """
+
+    __tablename__ = "exchanges"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name", ondelete="CASCADE"), index=True)
+    alias: Mapped[str | None]
+    adapter: Mapped[str | None]
+    digest: Mapped[str | None]
+    served: Mapped[str]
+    fallback: Mapped[str] = mapped_column(default="")
+    engine_id: Mapped[str | None]
+    status: Mapped[int]
+    created_at: Mapped[float] = mapped_column(default=now, index=True)
+    latency_ms: Mapped[float]
+    ttft_ms: Mapped[float | None]
+    prompt_tokens: Mapped[int] = mapped_column(default=0)
+    completion_tokens: Mapped[int] = mapped_column(default=0)
+    finish_reason: Mapped[str | None]
+    sketch: Mapped[bytes | None] = mapped_column(LargeBinary)
+    messages: Mapped[JsonObject | None]
+    """{"messages": […]} as sent, where the tenant opted in."""
+    answer: Mapped[str | None]
+
+
+class Feedback(Base):
+    """What a person (or a downstream system) said of an exchange. One row an exchange and key."""
+
+    __tablename__ = "feedback"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=lambda: new_id("fb-"))
+    exchange_id: Mapped[str] = mapped_column(unique=True)
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name", ondelete="CASCADE"), index=True)
+    adapter: Mapped[str | None]
+    digest: Mapped[str | None]
+    rating: Mapped[float | None]
+    """-1 (bad) … 1 (good)."""
+    label: Mapped[str | None]
+    correction: Mapped[str | None]
+    messages: Mapped[JsonObject | None]
+    """The prompt that was corrected, copied from the exchange or sent along by the caller."""
+    created_at: Mapped[float] = mapped_column(default=now)
+    used_in_job: Mapped[str | None]
+
+
+class Exchanges:
+    """Exchanges and feedback in the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, rows: Sequence[Exchange]) -> None:
+        """Write a batch in one transaction."""
+        with self._database.write() as session:
+            session.add_all(rows)
+
+    def get(self, tenant: str, exchange_id: str) -> Exchange:
+        """Raises NotFound, also for another tenant's exchange."""
+        query = select(Exchange).where(Exchange.id == exchange_id, Exchange.tenant == tenant)
+        with self._database.read() as session:
+            exchange = session.scalar(query)
+        if exchange is None:
+            raise NotFound("completion", exchange_id)
+        return exchange
+
+    def since(self, number: int, limit: int = 5000, tenant: str | None = None) -> list[Exchange]:
+        """In order of arrival, those with a number above `number`."""
+        query = select(Exchange).where(Exchange.number > number)
+        if tenant is not None:
+            query = query.where(Exchange.tenant == tenant)
+        with self._database.read() as session:
+            return [*session.scalars(query.order_by(Exchange.number).limit(limit))]
+
+    def last_number(self) -> int:
+        """The newest exchange's number, 0 when there is none."""
+        with self._database.read() as session:
+            return session.scalar(select(func.max(Exchange.number))) or 0
+
+    def forget_before(self, created_at: float, tenant: str | None = None) -> int:
+        """Delete exchanges older than a time (retention); how many went."""
+        query = delete(Exchange).where(Exchange.created_at < created_at)
+        if tenant is not None:
+            query = query.where(Exchange.tenant == tenant)
+        with self._database.write() as session:
+            return int(session.execute(query).rowcount)  # type: ignore[attr-defined]
+
+    def give_feedback(
+        self,
+        tenant: str,
+        exchange_id: str,
+        *,
+        rating: float | None = None,
+        label: str | None = None,
+        correction: str | None = None,
+        messages: JsonObject | None = None,
+    ) -> Feedback:
+        """Idempotent by exchange: said again, it replaces what was said. Raises NotFound."""
+        exchange = self.get(tenant, exchange_id)
+        with self._database.write() as session:
+            row = session.scalar(select(Feedback).where(Feedback.exchange_id == exchange_id))
+            if row is None:
+                row = Feedback(
+                    exchange_id=exchange_id,
+                    tenant=tenant,
+                    adapter=exchange.adapter,
+                    digest=exchange.digest,
+                )
+                session.add(row)
+            row.rating, row.label, row.correction = rating, label, correction
+            row.messages = messages or exchange.messages
+        return row
+
+    def corrections(self, tenant: str, adapter: str, unused: bool = True) -> list[Feedback]:
+        """Corrected examples with their prompts, oldest first; only those in no job if `unused`."""
+        query = select(Feedback).where(
+            Feedback.tenant == tenant,
+            Feedback.adapter == adapter,
+            Feedback.correction.is_not(None),
+        )
+        if unused:
+            query = query.where(Feedback.used_in_job.is_(None))
+        with self._database.read() as session:
+            rows = [*session.scalars(query.order_by(Feedback.number))]
+        return [row for row in rows if row.messages is not None]
+
+    def mark_used(self, feedback_ids: Sequence[str], job_id: str) -> None:
+        """Note which job trains on these corrections, so that the next one waits for new ones."""
+        with self._database.write() as session:
+            rows = session.scalars(select(Feedback).where(Feedback.id.in_(feedback_ids)))
+            for row in rows:
+                row.used_in_job = job_id

@@ -1,0 +1,60 @@
+"""Files: what tenants upload. The row is here, the bytes are a blob in the content store."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from registry.database import Base, Database, now
+from registry.errors import NotFound
+from registry.names import new_id
+
+
+class File(Base):
+    """An uploaded file; `digest` is the SHA-256 of its bytes and its name in the store."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("file-"))
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name", ondelete="CASCADE"), index=True)
+    purpose: Mapped[str] = mapped_column(default="fine-tune")
+    filename: Mapped[str]
+    bytes: Mapped[int]
+    digest: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=now)
+
+
+class Files:
+    """Files in the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, tenant: str, filename: str, digest: str, size: int, purpose: str = "fine-tune"
+    ) -> File:
+        """Note a file whose bytes are in the store already."""
+        file = File(tenant=tenant, filename=filename, digest=digest, bytes=size, purpose=purpose)
+        with self._database.write() as session:
+            session.add(file)
+        return file
+
+    def get(self, tenant: str, file_id: str) -> File:
+        """Raises NotFound, also for another tenant's file."""
+        with self._database.read() as session:
+            file = session.get(File, file_id)
+        if file is None or file.tenant != tenant:
+            raise NotFound("file", file_id)
+        return file
+
+    def all(self, tenant: str) -> list[File]:
+        """Newest first."""
+        query = select(File).where(File.tenant == tenant).order_by(File.created_at.desc(), File.id)
+        with self._database.read() as session:
+            return [*session.scalars(query)]
+
+    def delete(self, tenant: str, file_id: str) -> None:
+        """Remove the row. Raises NotFound. The blob stays: other rows may have the same digest."""
+        self.get(tenant, file_id)
+        with self._database.write() as session:
+            session.execute(delete(File).where(File.id == file_id))

@@ -1,0 +1,279 @@
+"""Jobs: the fine-tuning queue. A worker holds a job by a lease and must renew it, so that a dead
+worker's job is taken over by another. Named and stated as in the OpenAI fine-tuning API."""
+
+from __future__ import annotations
+
+from sqlalchemy import ForeignKey, func, or_, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from registry.database import Base, Database, JsonObject, now
+from registry.errors import InvalidTransition, LeaseLost, NotFound
+from registry.names import new_id
+
+ACTIVE = ("validating_files", "queued", "running")
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+class Job(Base):
+    """One training job. `spec` holds its options, `progress` {step, steps, loss, eta_s, …} the
+    latest news, `error` {code, message, param} why it failed, `digest` the version it made."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ftjob-"))
+    tenant: Mapped[str] = mapped_column(ForeignKey("tenants.name", ondelete="CASCADE"), index=True)
+    adapter: Mapped[str]
+    state: Mapped[str] = mapped_column(default="queued", index=True)
+    trigger: Mapped[str] = mapped_column(default="cli")
+    """Who asked: "cli", "api" or "controller"."""
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    training_file: Mapped[str]
+    validation_file: Mapped[str | None]
+    spec: Mapped[JsonObject] = mapped_column(default=dict)
+    progress: Mapped[JsonObject] = mapped_column(default=dict)
+    result: Mapped[JsonObject] = mapped_column(default=dict)
+    error: Mapped[JsonObject | None]
+    digest: Mapped[str | None]
+    created_at: Mapped[float] = mapped_column(default=now)
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[float | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+
+
+class JobEvent(Base):
+    """One line of a job's story. `kind` is "message" or "metrics"; `data` goes with metrics."""
+
+    __tablename__ = "job_events"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True, default=lambda: new_id("ftevent-"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float] = mapped_column(default=now)
+    level: Mapped[str] = mapped_column(default="info")
+    message: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="message")
+    data: Mapped[JsonObject] = mapped_column(default=dict)
+
+
+class Checkpoint(Base):
+    """A point of a job that can be served or resumed from; `digest` is its content in the store."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ftckpt_"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    step: Mapped[int]
+    digest: Mapped[str | None]
+    metrics: Mapped[JsonObject] = mapped_column(default=dict)
+    created_at: Mapped[float] = mapped_column(default=now)
+
+
+class Jobs:
+    """The queue. Every method that a worker calls checks that the worker still holds the job."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def enqueue(
+        self,
+        tenant: str,
+        adapter: str,
+        training_file: str,
+        *,
+        spec: JsonObject | None = None,
+        validation_file: str | None = None,
+        trigger: str = "cli",
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """A new job; with a key that was used before, the job that has it."""
+        with self._database.write() as session:
+            if idempotency_key is not None:
+                found = session.scalar(select(Job).where(Job.idempotency_key == idempotency_key))
+                if found is not None:
+                    return found
+            job = Job(
+                tenant=tenant,
+                adapter=adapter,
+                training_file=training_file,
+                validation_file=validation_file,
+                spec=spec or {},
+                trigger=trigger,
+                idempotency_key=idempotency_key,
+            )
+            session.add(job)
+            session.flush()
+            session.add(JobEvent(job_id=job.id, message="Created fine-tuning job"))
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """Raises NotFound."""
+        with self._database.read() as session:
+            job = session.get(Job, job_id)
+        if job is None:
+            raise NotFound("job", job_id)
+        return job
+
+    def all(
+        self, tenant: str | None = None, adapter: str | None = None, active: bool = False
+    ) -> list[Job]:
+        """Newest first."""
+        query = select(Job).order_by(Job.created_at.desc(), Job.id)
+        if tenant is not None:
+            query = query.where(Job.tenant == tenant)
+        if adapter is not None:
+            query = query.where(Job.adapter == adapter)
+        if active:
+            query = query.where(Job.state.in_(ACTIVE))
+        with self._database.read() as session:
+            return [*session.scalars(query)]
+
+    def lease(self, worker: str, seconds: float = 60.0) -> Job | None:
+        """The oldest job that waits, or whose worker fell silent; None when there is none.
+
+        Two workers never get the same job: the row is locked while it is taken.
+        """
+        at = now()
+        with self._database.write() as session:
+            job = session.scalar(
+                select(Job)
+                .where(
+                    or_(
+                        Job.state == "queued",
+                        (Job.state == "running") & (func.coalesce(Job.lease_until, 0.0) < at),
+                    )
+                )
+                .order_by(Job.created_at, Job.id)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if job is None:
+                return None
+            taken_over = job.state == "running"
+            job.state = "running"
+            job.lease_owner, job.lease_until = worker, at + seconds
+            job.started_at = job.started_at or at
+            job.attempts += 1
+            session.add(
+                JobEvent(
+                    job_id=job.id,
+                    level="warn" if taken_over else "info",
+                    message=f"{'Taken over' if taken_over else 'Started'} by {worker}",
+                )
+            )
+        return job
+
+    def renew(
+        self, job_id: str, worker: str, seconds: float = 60.0, progress: JsonObject | None = None
+    ) -> Job:
+        """Keep the lease and tell the news. Raises LeaseLost. Look at `cancel_requested` after."""
+        with self._database.write() as session:
+            job = _held(session, job_id, worker)
+            job.lease_until = now() + seconds
+            if progress is not None:
+                job.progress = progress
+        return job
+
+    def release(self, job_id: str, worker: str) -> None:
+        """Put a job back, for another worker to take (a worker that is shutting down)."""
+        with self._database.write() as session:
+            job = _held(session, job_id, worker)
+            job.state, job.lease_owner, job.lease_until = "queued", None, None
+            session.add(JobEvent(job_id=job_id, level="warn", message=f"Put back by {worker}"))
+
+    def succeed(
+        self, job_id: str, worker: str, digest: str, result: JsonObject | None = None
+    ) -> Job:
+        """Raises LeaseLost."""
+        return self._finish(job_id, worker, "succeeded", digest=digest, result=result or {})
+
+    def fail(self, job_id: str, worker: str, code: str, message: str, param: str = "") -> Job:
+        """`message` is for the tenant: what was wrong, where, what was expected."""
+        error: JsonObject = {"code": code, "message": message, "param": param or None}
+        return self._finish(job_id, worker, "failed", error=error)
+
+    def cancelled(self, job_id: str, worker: str) -> Job:
+        """The worker's answer to `cancel_requested`."""
+        return self._finish(job_id, worker, "cancelled")
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for an end: at once when nobody works on it. Raises NotFound, InvalidTransition."""
+        with self._database.write() as session:
+            job = session.get(Job, job_id, with_for_update=True)
+            if job is None:
+                raise NotFound("job", job_id)
+            if job.state in FINAL:
+                raise InvalidTransition("job", job_id, job.state, "cancelled")
+            job.cancel_requested = True
+            if job.state != "running":
+                job.state, job.finished_at = "cancelled", now()
+                session.add(JobEvent(job_id=job_id, message="Cancelled"))
+        return job
+
+    def tell(
+        self,
+        job_id: str,
+        message: str,
+        *,
+        level: str = "info",
+        kind: str = "message",
+        data: JsonObject | None = None,
+    ) -> None:
+        """Add an event."""
+        with self._database.write() as session:
+            session.add(
+                JobEvent(job_id=job_id, message=message, level=level, kind=kind, data=data or {})
+            )
+
+    def events(self, job_id: str, after: int = 0) -> list[JobEvent]:
+        """Oldest first, those with a number above `after`."""
+        query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > after)
+        with self._database.read() as session:
+            return [*session.scalars(query.order_by(JobEvent.number))]
+
+    def add_checkpoint(
+        self, job_id: str, step: int, metrics: JsonObject, digest: str | None = None
+    ) -> Checkpoint:
+        """Keep a checkpoint's figures, and its digest if its content was stored."""
+        checkpoint = Checkpoint(job_id=job_id, step=step, metrics=metrics, digest=digest)
+        with self._database.write() as session:
+            session.add(checkpoint)
+        return checkpoint
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """Newest first."""
+        query = select(Checkpoint).where(Checkpoint.job_id == job_id)
+        with self._database.read() as session:
+            return [*session.scalars(query.order_by(Checkpoint.step.desc()))]
+
+    def _finish(
+        self,
+        job_id: str,
+        worker: str,
+        state: str,
+        *,
+        digest: str | None = None,
+        result: JsonObject | None = None,
+        error: JsonObject | None = None,
+    ) -> Job:
+        with self._database.write() as session:
+            job = _held(session, job_id, worker)
+            job.state, job.finished_at = state, now()
+            job.digest, job.error = digest, error
+            job.result = result or {}
+            job.lease_owner, job.lease_until = None, None
+            level = "error" if state == "failed" else "info"
+            message = f"The job has {state}" if error is None else f"Failed: {error['message']}"
+            session.add(JobEvent(job_id=job_id, level=level, message=message))
+        return job
+
+
+def _held(session: Session, job_id: str, worker: str) -> Job:
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None:
+        raise NotFound("job", job_id)
+    if job.state != "running" or job.lease_owner != worker:
+        raise LeaseLost(job_id, worker)
+    return job

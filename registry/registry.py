@@ -1,0 +1,69 @@
+"""One object that gives access to all of the registry, handed to whoever needs it."""
+
+from __future__ import annotations
+
+from registry import snapshot
+from registry.adapters import Adapters
+from registry.aliases import Aliases
+from registry.database import Database
+from registry.decisions import Decisions
+from registry.engines import Engines
+from registry.exchanges import Exchanges
+from registry.files import Files
+from registry.jobs import Jobs
+from registry.snapshot import Snapshot
+from registry.store import Store
+from registry.tenants import Tenants
+from registry.versions import Versions
+
+
+class Registry:
+    """The nouns, a database and a store. Methods block: call them off an event loop's thread."""
+
+    def __init__(self, database: Database, store: Store) -> None:
+        self.database = database
+        self.store = store
+        self.tenants = Tenants(database)
+        self.adapters = Adapters(database)
+        self.versions = Versions(database)
+        self.aliases = Aliases(database)
+        self.engines = Engines(database)
+        self.jobs = Jobs(database)
+        self.files = Files(database)
+        self.exchanges = Exchanges(database)
+        self.decisions = Decisions(database)
+
+    @classmethod
+    def open(cls, database_url: str, store_url: str, *, migrate: bool = False) -> Registry:
+        """Connect; with `migrate` bring the schema up to date first.
+
+        Raises SchemaOutdated when the schema is another revision's.
+        """
+        database = Database(database_url)
+        if migrate:
+            database.migrate()
+        else:
+            database.require_current()
+        return cls(database, Store(store_url))
+
+    def revision(self) -> int:
+        """Moves whenever a new snapshot would differ in what routing must see."""
+        return snapshot.revision(self.database)
+
+    def snapshot(self) -> Snapshot:
+        """All that routing needs, at one moment."""
+        return snapshot.take(self.database)
+
+    def upload(self, tenant: str, filename: str, data: bytes, purpose: str = "fine-tune") -> str:
+        """Keep a tenant's file; its id. Raises NotFound when there is no such tenant."""
+        self.tenants.get(tenant)
+        digest = self.store.put_blob(data)
+        return self.files.add(tenant, filename, digest, len(data), purpose).id
+
+    def content(self, tenant: str, file_id: str) -> bytes:
+        """A tenant's file, verified. Raises NotFound, ContentCorrupted."""
+        return self.store.blob(self.files.get(tenant, file_id).digest)
+
+    def close(self) -> None:
+        """Give back the database's connections."""
+        self.database.close()

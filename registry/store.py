@@ -1,0 +1,193 @@
+"""The content-addressed store: adapter folders and blobs, named by their SHA-256, through fsspec.
+
+A folder's digest is the SHA-256 of its manifest, the canonical JSON of {file name: SHA-256}. It is
+written last, so a half-copied folder does not exist. Every read into use is verified. Knows nothing
+about what the files mean.
+
+    <url>/adapters/<digest>/MANIFEST.json, <files…>
+    <url>/blobs/<digest>
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from registry.errors import AmbiguousDigest, ContentCorrupted, ContentMissing
+
+MANIFEST = "MANIFEST.json"
+_CHUNK = 1 << 20
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: one byte string for one value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a local file, hex, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def folder_manifest(folder: Path) -> dict[str, str]:
+    """{relative POSIX name: SHA-256} of every regular file below a folder, without a MANIFEST."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+class Store:
+    """A store at an fsspec URL: `file:///path`, `s3://bucket/prefix`, `memory://name`."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.url = url
+        self._fs, root = fsspec.core.url_to_fs(url, **options)
+        self._root = str(root).rstrip("/")
+
+    def publish(self, folder: Path) -> str:
+        """Copy a folder in; its digest. A folder that is there already is left as it is."""
+        files = folder_manifest(folder)
+        if not files:
+            raise ValueError(f"{folder} holds no files to publish")
+        manifest = canonical(files)
+        digest = hashlib.sha256(manifest).hexdigest()
+        where = self._folder(digest)
+        if not self._fs.exists(f"{where}/{MANIFEST}"):
+            for name in files:
+                target = f"{where}/{name}"
+                self._fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+                self._fs.put_file(str(folder / name), target)
+            self._write(f"{where}/{MANIFEST}", manifest)
+        return digest
+
+    def files(self, digest: str) -> dict[str, str]:
+        """{name: SHA-256}. Raises ContentMissing, ContentCorrupted (the manifest itself)."""
+        try:
+            raw = self._fs.cat_file(f"{self._folder(digest)}/{MANIFEST}")
+        except FileNotFoundError:
+            raise ContentMissing(digest, self.url) from None
+        found = hashlib.sha256(raw).hexdigest()
+        if found != digest:
+            raise ContentCorrupted(f"adapters/{digest[:12]}…/{MANIFEST}", digest, found)
+        names: dict[str, str] = json.loads(raw)
+        for name in names:
+            if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                raise ContentCorrupted(f"manifest entry {name!r}", digest, "unsafe path")
+        return names
+
+    def read(self, digest: str, name: str) -> bytes:
+        """One verified file of a folder. Raises ContentMissing, ContentCorrupted."""
+        expected = self.files(digest).get(name)
+        if expected is None:
+            raise ContentMissing(digest, f"{self.url} ({name})")
+        try:
+            raw: bytes = self._fs.cat_file(f"{self._folder(digest)}/{name}")
+        except FileNotFoundError:
+            raise ContentMissing(digest, f"{self.url} ({name})") from None
+        found = hashlib.sha256(raw).hexdigest()
+        if found != expected:
+            raise ContentCorrupted(f"adapters/{digest[:12]}…/{name}", expected, found)
+        return raw
+
+    def fetch(self, digest: str, into: Path) -> Path:
+        """A verified local copy at `into/<digest>`.
+
+        The copy appears under its name only when complete; one that is there is verified again, and
+        fetched anew if it was damaged. Raises ContentMissing, ContentCorrupted.
+        """
+        target = into / digest
+        files = self.files(digest)
+        if target.is_dir() and folder_manifest(target) == files:
+            return target
+        into.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=into))
+        try:
+            for name, expected in files.items():
+                local = scratch / name
+                local.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    self._fs.get_file(f"{self._folder(digest)}/{name}", str(local))
+                except FileNotFoundError:
+                    raise ContentMissing(digest, f"{self.url} ({name})") from None
+                found = sha256_file(local)
+                if found != expected:
+                    raise ContentCorrupted(f"adapters/{digest[:12]}…/{name}", expected, found)
+            (scratch / MANIFEST).write_bytes(canonical(files))
+            if target.exists():
+                shutil.rmtree(target)
+            scratch.chmod(0o755)
+            try:
+                os.rename(scratch, target)
+            except OSError:
+                if not target.is_dir():  # another process was faster: its copy is as good
+                    raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return target
+
+    def find(self, prefix: str) -> str:
+        """The whole digest of the one folder whose digest begins so.
+
+        Raises ContentMissing, AmbiguousDigest.
+        """
+        if not prefix or any(c not in "0123456789abcdef" for c in prefix):
+            raise ContentMissing(prefix, self.url)
+        found = [
+            PurePosixPath(path).parts[-2]
+            for path in self._fs.glob(f"{self._root}/adapters/{prefix}*/{MANIFEST}")
+        ]
+        if not found:
+            raise ContentMissing(prefix, self.url)
+        if len(found) > 1:
+            raise AmbiguousDigest(prefix, len(found))
+        return found[0]
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep some bytes; their digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"{self._root}/blobs/{digest}"
+        if not self._fs.exists(path):
+            self._fs.makedirs(f"{self._root}/blobs", exist_ok=True)
+            self._write(path, data)
+        return digest
+
+    def blob(self, digest: str) -> bytes:
+        """Verified bytes. Raises ContentMissing, ContentCorrupted."""
+        try:
+            raw: bytes = self._fs.cat_file(f"{self._root}/blobs/{digest}")
+        except FileNotFoundError:
+            raise ContentMissing(digest, self.url) from None
+        found = hashlib.sha256(raw).hexdigest()
+        if found != digest:
+            raise ContentCorrupted(f"blobs/{digest[:12]}…", digest, found)
+        return raw
+
+    def _folder(self, digest: str) -> str:
+        return f"{self._root}/adapters/{digest}"
+
+    def _write(self, path: str, data: bytes) -> None:
+        """Write under another name first where the file system can rename in one step."""
+        if "file" in _protocols(self._fs):
+            scratch = f"{path}.{os.getpid()}.tmp"
+            self._fs.pipe_file(scratch, data)
+            os.replace(scratch, path)
+        else:  # an object store's PUT is atomic
+            self._fs.pipe_file(path, data)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    protocol = fs.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
