@@ -1,0 +1,54 @@
+"""Resolve the lock files: one a process, so that each image holds only what it runs, and one for
+everything on a CPU box. Run by `make lock`; set UV_FIND_LINKS when torch's CPU wheel is in a folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+LOCKS = {
+    "router": ["router", "postgres", "s3"],
+    "worker": ["train", "postgres", "s3"],
+    "engine-cpu": ["engine-cpu", "postgres", "s3"],
+    "controller": ["controller", "postgres", "s3"],
+    "all-cpu": [
+        "router",
+        "train",
+        "engine-cpu",
+        "controller",
+        "dashboards",
+        "postgres",
+        "s3",
+        "demo",
+        "test",
+    ],
+}
+
+
+def main() -> None:
+    """Write requirements/<name>.lock for each of LOCKS."""
+    for name, extras in LOCKS.items():
+        command = [
+            str(Path(sys.executable).parent / "uv"),
+            "pip",
+            "compile",
+            "pyproject.toml",
+            "--quiet",
+            "--universal",
+            "--python-version=3.11",
+            "--override=requirements/overrides.txt",
+            "--no-header",
+            "--no-annotate",
+            "--no-emit-index-url",
+            *(f"--extra={extra}" for extra in extras),
+            f"--output-file=requirements/{name}.lock",
+        ]
+        subprocess.run(command, check=True, cwd=HERE.parent)
+        print(f"requirements/{name}.lock: {len(extras)} extras")
+
+
+if __name__ == "__main__":
+    main()
