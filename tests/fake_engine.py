@@ -1,0 +1,407 @@
+"""A stand-in for vLLM's OpenAI server with the same HTTP interface, for fast tests.
+
+Answers with the shapes, status codes and error bodies of vLLM 0.32; a contract test runs the same
+cases against both. Knows no model: the text of an answer is `answer(model, messages)`, logprobs are
+a hash. It can be told to misbehave (`die`, `hang`, `break_stream_after`, `slow_ms`, `fail_with`).
+
+    async with FakeEngine(adapters={"triage@0123456789ab"}) as engine:
+        ... engine.url ... engine.requests ...
+
+    python -m tests.fake_engine --port 8100 --adapter triage@0123456789ab
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiohttp import web
+
+Json = dict[str, Any]
+GUARDED = ("/v1", "/v2", "/inference", "/cohere")  # vLLM checks the key on these prefixes only
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+def echo(model: str, messages: list[Json]) -> str:
+    """The default answer: who answers, and the last message."""
+    content = messages[-1].get("content") if messages else ""
+    return f"{model} says: {content}"
+
+
+@dataclass
+class FakeEngine:
+    """A vLLM that is none. Attributes may be changed while it runs.
+
+    `adapters`: names that its resolver would find. `broken`: names that it finds and can't load.
+    `loaded`: what `/v1/models` lists besides the base. `base_shift`/`adapter_shift`: what is added
+    to each made-up logprob of the base and of adapters.
+    """
+
+    base: str = "switchyard-tiny"
+    adapters: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    api_key: str | None = None
+    max_model_len: int = 1024
+    host: str = "127.0.0.1"
+    port: int = 0
+    answer: Callable[[str, list[Json]], str] = echo
+    logprob: Callable[[str, list[int], int], float] | None = None
+    tokens: Callable[[list[Json]], list[int]] | None = None
+
+    hang: bool = False
+    """Accept requests and never answer (also /health)."""
+    slow_ms: float = 0.0
+    """Milliseconds before an answer's first byte, and between a stream's chunks."""
+    break_stream_after: int | None = None
+    """Cut the connection after so many chunks of content."""
+    fail_with: int | None = None
+    """Answer every model request with this status."""
+    healthy: bool = True
+
+    requests: list[Received] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        self._runner: web.AppRunner | None = None
+        self._stopping = asyncio.Event()
+
+    # Life
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.die()
+
+    async def start(self) -> None:
+        """Listen; the port is kept, so that an engine that died comes back at its address."""
+        self._stopping = asyncio.Event()
+        app = web.Application(middlewares=[self._middleware])
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._completions)
+        app.router.add_post("/tokenize", self._tokenize)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
+        await site.start()
+        if self.port == 0:
+            assert self._runner.addresses
+            self.port = self._runner.addresses[0][1]
+
+    async def die(self) -> None:
+        """Drop every connection at once and stop listening, as a killed process would."""
+        self._stopping.set()
+        self.loaded.clear()
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            for connection in list(runner.server.connections if runner.server else ()):
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await runner.cleanup()
+
+    def asked(self, path: str = "/v1/chat/completions") -> list[Json]:
+        """Bodies received on a path, oldest first."""
+        return [request.body for request in self.requests if request.path == path]
+
+    # HTTP
+
+    @web.middleware
+    async def _middleware(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        body = None
+        if request.method == "POST":
+            raw = await request.read()
+            try:
+                body = json.loads(raw)
+            except ValueError:
+                body = raw
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append(Received(request.method, request.path, headers, body))
+        guarded = self.api_key and request.path.startswith(GUARDED)
+        if guarded and headers.get("authorization") != f"Bearer {self.api_key}":
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        if request.method == "POST" and not isinstance(body, dict):
+            return _error(400, "1 validation error:\n  json_invalid", "Bad Request", "body")
+        request["body"] = body
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if self.hang:
+                await self._stopping.wait()
+                return web.Response(status=503)  # nobody reads it: the connection is gone
+            response: web.StreamResponse = await handler(request)
+            return response
+        except web.HTTPException as error:
+            return _error(error.status, error.reason, error.reason, None)
+        finally:
+            self.in_flight -= 1
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.healthy else 503)
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        data = [_card(self.base, None, self.max_model_len)]
+        data += [_card(name, self.base, None) for name in self.loaded]
+        return web.json_response({"object": "list", "data": data})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body: Json = request["body"]
+        if not isinstance(body.get("messages"), list):
+            return _missing("messages")
+        refused = self._check_model(body)
+        if refused is not None:
+            return refused
+        model = body.get("model") or self.base
+        messages: list[Json] = body["messages"]
+        words = _words(self.answer(model, messages))
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        finish = "stop"
+        if limit is not None and len(words) > limit:
+            words, finish = words[:limit], "length"
+        usage = _usage(len(self._token_ids(messages)), len(words) + (finish == "stop"))
+        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        await self._wait()
+        if body.get("stream"):
+            return await self._stream(request, head, words, finish, usage)
+        message = {
+            "role": "assistant",
+            "content": "".join(words),
+            "refusal": None,
+            "annotations": None,
+            "audio": None,
+            "function_call": None,
+            "reasoning": None,
+        }
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": finish,
+            "stop_reason": None,
+            "token_ids": None,
+        }
+        return web.json_response(
+            {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+        )
+
+    async def _stream(
+        self, request: web.Request, head: Json, words: list[str], finish: str, usage: Json
+    ) -> web.StreamResponse:
+        options = request["body"].get("stream_options") or {}
+        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+
+        async def send(choices: list[Json], **more: Any) -> None:
+            chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
+            text = json.dumps(chunk, separators=(",", ":"), ensure_ascii=False)
+            await response.write(f"data: {text}\n\n".encode())
+
+        def choice(delta: Json, **more: Any) -> list[Json]:
+            return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **more}]
+
+        await send(choice({"role": "assistant", "content": ""}), prompt_token_ids=None)
+        for number, word in enumerate(words):
+            if self.break_stream_after is not None and number >= self.break_stream_after:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            await self._wait()
+            last = number == len(words) - 1 and finish == "length"
+            end = {"finish_reason": finish, "stop_reason": None} if last else {}
+            await send(choice({"content": word}, token_ids=None, **end))
+        if finish != "length":
+            end = {"finish_reason": finish, "stop_reason": None}
+            await send(choice({"content": ""}, token_ids=None, **end))
+        if options.get("include_usage"):
+            await send([], usage=usage)
+        await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+        return response
+
+    async def _completions(self, request: web.Request) -> web.Response:
+        body: Json = request["body"]
+        prompt = body.get("prompt")
+        if prompt is None:
+            return _missing("prompt")
+        refused = self._check_model(body)
+        if refused is not None:
+            return refused
+        await self._wait()
+        model = body.get("model") or self.base
+        ids = list(prompt) if isinstance(prompt, list) else list(prompt.encode())
+        limit = body.get("max_tokens") or 16
+        if len(ids) + limit > self.max_model_len:
+            return _error(
+                400,
+                f"This model's maximum context length is {self.max_model_len} tokens.",
+                "BadRequestError",
+                "input_tokens",
+            )
+        logprobs: list[Json | None] | None = None
+        if body.get("prompt_logprobs") is not None:
+            logprobs = [None]
+            for position in range(1, len(ids)):
+                value = self._logprob(model, ids, position)
+                entry = {"logprob": value, "rank": 1, "decoded_token": str(ids[position])}
+                logprobs.append({str(ids[position]): entry})
+        choice = {
+            "index": 0,
+            "text": "x" * limit,
+            "logprobs": None,
+            "finish_reason": "length",
+            "stop_reason": None,
+            "token_ids": None,
+            "prompt_logprobs": logprobs,
+            "prompt_token_ids": None,
+        }
+        return web.json_response(
+            {
+                "id": f"cmpl-{uuid.uuid4().hex}",
+                "object": "text_completion",
+                "created": int(time.time()),
+                "model": model,
+                "choices": [choice],
+                "usage": _usage(len(ids), limit),
+            }
+        )
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body: Json = request["body"]
+        refused = self._check_model(body)
+        if refused is not None:
+            return refused
+        ids = (
+            self._token_ids(body["messages"])
+            if "messages" in body
+            else list(str(body.get("prompt", "")).encode())
+        )
+        return web.json_response(
+            {
+                "count": len(ids),
+                "max_model_len": self.max_model_len,
+                "tokens": ids,
+                "token_strs": None,
+            }
+        )
+
+    # What a model would do
+
+    def _check_model(self, body: Json) -> web.Response | None:
+        """vLLM: an empty name is the base; an unknown one is asked of the resolver."""
+        if self.fail_with is not None:
+            return _error(self.fail_with, "told to fail", "InternalServerError", None)
+        name = body.get("model")
+        if not name or name == self.base or name in self.loaded:
+            return None
+        if name in self.broken:
+            message = f"LoRA adapter '{name}' was found but could not be loaded."
+            return _error(400, message, "BadRequestError", None)
+        if name in self.adapters:
+            self.loaded.append(name)
+            return None
+        message = f"The model `{name}` does not exist. Valid aliases: {self.base}."
+        return _error(404, message, "NotFoundError", "model")
+
+    def _token_ids(self, messages: list[Json]) -> list[int]:
+        if self.tokens is not None:
+            return self.tokens(messages)
+        return list("".join(str(m.get("content")) for m in messages).encode())
+
+    def _logprob(self, model: str, ids: list[int], position: int) -> float:
+        if self.logprob is not None:
+            return self.logprob(model, ids, position)
+        text = f"{model}:{ids[: position + 1]}".encode()
+        return -4.0 * hashlib.sha256(text).digest()[0] / 255
+
+    async def _wait(self) -> None:
+        if self.slow_ms:
+            await asyncio.sleep(self.slow_ms / 1000)
+
+
+def _words(text: str) -> list[str]:
+    """Split so that joining gives the text back: "a b" → ["a", " b"]."""
+    head, *rest = text.split(" ")
+    return [head, *(f" {word}" for word in rest)]
+
+
+def _usage(prompt: int, completion: int) -> Json:
+    return {
+        "prompt_tokens": prompt,
+        "total_tokens": prompt + completion,
+        "completion_tokens": completion,
+    }
+
+
+def _card(name: str, parent: str | None, max_model_len: int | None) -> Json:
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "vllm",
+        "root": name,
+        "parent": parent,
+        "max_model_len": max_model_len,
+        "permission": [],
+    }
+
+
+def _error(status: int, message: str, kind: str, param: str | None) -> web.Response:
+    error = {"message": message, "type": kind, "param": param, "code": status}
+    return web.json_response({"error": error}, status=status)
+
+
+def _missing(name: str) -> web.Response:
+    return _error(400, f"1 validation error:\n  missing {name}", "Bad Request", f"body.{name}")
+
+
+async def _serve(engine: FakeEngine) -> None:
+    async with engine:
+        print(engine.url, flush=True)
+        await asyncio.Event().wait()
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Run until killed; prints the URL once it listens."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--base", default="switchyard-tiny")
+    parser.add_argument("--api-key")
+    parser.add_argument("--adapter", action="append", default=[])
+    parser.add_argument("--slow-ms", type=float, default=0.0)
+    options = parser.parse_args(None if arguments is None else [*arguments])
+    engine = FakeEngine(
+        base=options.base,
+        adapters=set(options.adapter),
+        api_key=options.api_key,
+        port=options.port,
+        slow_ms=options.slow_ms,
+    )
+    asyncio.run(_serve(engine))
+
+
+if __name__ == "__main__":
+    main()
