@@ -1,0 +1,316 @@
+"""Every metric of every process, declared in one place.
+
+Each process builds one `Metrics`, moves what it knows, and shows all of it; a metric that a process
+never moves stays at zero there, so dashboards add over processes or take the maximum. Names carry
+the prefix `switchyard_` and base units (seconds). Knows names and labels, not what causes them.
+
+    metrics = Metrics()
+    metrics.know_tenants(["acme", "lex"])
+    metrics.requests_total.labels(tenant="acme", served="adapter", status=200).inc()
+
+Who moves what: docs/monitoring.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from monitoring.labels import NOBODY, Bound, Family
+
+PREFIX = "switchyard"
+
+SERVED = ("adapter", "base")
+TOKEN_KINDS = ("prompt", "completion")
+SWAP_OUTCOMES = ("promoted", "rejected", "failed")
+JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch")
+FALLBACK_REASONS = ("no-live-version", "version-unavailable", "engine-busy")
+
+_Kind = TypeVar("_Kind", Counter, Gauge)
+
+_LATENCY = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LOAD = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_MINUTES = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+
+
+class Metrics:
+    """The metrics, as attributes. `tenant_cap` is how many tenants get series of their own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, tenant_cap: int = 200) -> None:
+        # A second series for each counter, which nothing here reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._versions: dict[tuple[str, str], str] = {}
+
+        self.label_overflow_total = self._plain(
+            Counter, "label_overflow_total", "Label values refused and shown as `other`", ["label"]
+        )
+        self.tenants = self._bound("tenant", tenant_cap, known=(NOBODY,), closed=True)
+        tenant = self.tenants
+        alias = self._bound("alias", 4 * tenant_cap)
+        engine = self._bound("engine", 64)
+        served = self._bound("served", 0, known=SERVED)
+        status = self._bound("status", 32, known=("200", "503"))
+        reason = self._bound("reason", 24, known=FALLBACK_REASONS)
+        code = self._bound("code", 48)
+        kind = self._bound("kind", 0, known=TOKEN_KINDS)
+        outcome = self._bound("outcome", 0, known=SWAP_OUTCOMES)
+        job_state = self._bound("state", 0, known=JOB_STATES)
+        decision = self._bound("kind", 0, known=DECISION_KINDS)
+        version_name = self._bound("version", 100_000)
+
+        # Router
+        self.requests_total = Family(
+            self._plain(
+                Counter, "requests_total", "Requests answered", ["tenant", "served", "status"]
+            ),
+            (tenant, served, status),
+        )
+        self.request_duration_seconds = Family(
+            self._histogram(
+                "request_duration_seconds", "From a request's arrival to its last byte", _LATENCY,
+                ["tenant"],
+            ),
+            (tenant,),
+        )  # fmt: skip
+        self.time_to_first_token_seconds = Family(
+            self._histogram(
+                "time_to_first_token_seconds", "From a request's arrival to its first token",
+                _FIRST_TOKEN, ["tenant"],
+            ),
+            (tenant,),
+        )  # fmt: skip
+        self.tokens_total = Family(
+            self._plain(Counter, "tokens_total", "Tokens read and written", ["tenant", "kind"]),
+            (tenant, kind),
+        )
+        self.fallbacks_total = Family(
+            self._plain(
+                Counter, "fallbacks_total", "Answers by another version than the one asked for",
+                ["tenant", "reason"],
+            ),
+            (tenant, reason),
+        )  # fmt: skip
+        self.errors_total = Family(
+            self._plain(Counter, "errors_total", "Error answers by code", ["tenant", "code"]),
+            (tenant, code),
+        )
+        self.in_flight = Family(
+            self._plain(Gauge, "in_flight", "Requests being answered now", ["tenant"]), (tenant,)
+        )
+        self.exchanges_dropped_total = self._plain(
+            Counter, "exchanges_dropped_total", "Exchange records lost: the registry was too slow"
+        )
+        self.snapshot_age_seconds = self._plain(
+            Gauge, "snapshot_age_seconds", "Time since the router last knew its snapshot current"
+        )
+        self.snapshot_revision = self._plain(
+            Gauge, "snapshot_revision", "Registry revision that the router routes by"
+        )
+
+        # Swapper and engines
+        self.swaps_total = Family(
+            self._plain(Counter, "swaps_total", "Candidates that reached an end", ["outcome"]),
+            (outcome,),
+        )
+        self.swap_seconds = self._histogram("swap_seconds", "From candidate to live", _MINUTES)
+        self.adapter_load_seconds = self._histogram(
+            "adapter_load_seconds", "Staging and warming one version on one engine", _LOAD
+        )
+        self.parity_abs_logprob = Family(
+            self._plain(
+                Gauge, "parity_abs_logprob",
+                "Mean |log-probability| between engine and trainer at the last check", ["tenant"],
+            ),
+            (tenant,),
+        )  # fmt: skip
+        self.effect_abs_logprob = Family(
+            self._plain(
+                Gauge, "effect_abs_logprob",
+                "Mean |log-probability| between adapter and base at the last check", ["tenant"],
+            ),
+            (tenant,),
+        )  # fmt: skip
+        self.engine_up = Family(
+            self._plain(Gauge, "engine_up", "1 when an engine is ready and fresh", ["engine"]),
+            (engine,),
+        )
+        self.engine_restarts_total = self._plain(
+            Counter, "engine_restarts_total", "Engine starts seen after the first"
+        )
+
+        # Worker
+        self.jobs = Family(
+            self._plain(Gauge, "jobs", "Jobs in the registry by state", ["state"]), (job_state,)
+        )
+        self.job_seconds = self._histogram("job_seconds", "From a job's start to its end", _MINUTES)
+        self.train_steps_total = self._plain(Counter, "train_steps_total", "Optimiser steps")
+        self.train_loss = Family(
+            self._plain(Gauge, "train_loss", "Latest training loss", ["tenant"]), (tenant,)
+        )
+        self.train_tokens_total = self._plain(
+            Counter, "train_tokens_total", "Supervised tokens trained on"
+        )
+
+        # Controller
+        self.drift_statistic = Family(
+            self._plain(
+                Gauge, "drift_statistic",
+                "Natural log of the evidence against `prompts are as they were`, worst adapter",
+                ["tenant"],
+            ),
+            (tenant,),
+        )  # fmt: skip
+        self.drift_threshold = Family(
+            self._plain(
+                Gauge, "drift_threshold", "The drift statistic at which the alarm goes", ["tenant"]
+            ),
+            (tenant,),
+        )
+        self.drift_active = Family(
+            self._plain(Gauge, "drift_active", "1 while drift is established", ["tenant"]),
+            (tenant,),
+        )
+        self.drift_reference_prompts = Family(
+            self._plain(
+                Gauge, "drift_reference_prompts", "Prompts in the frozen reference", ["tenant"]
+            ),
+            (tenant,),
+        )
+        self.corrections_pending = Family(
+            self._plain(
+                Gauge, "corrections_pending", "Corrected examples in no job yet", ["tenant"]
+            ),
+            (tenant,),
+        )
+        self.decisions_total = Family(
+            self._plain(Counter, "decisions_total", "Decision receipts written", ["kind"]),
+            (decision,),
+        )
+        self.version_info = Family(
+            self._plain(
+                Gauge, "version_info", "1 for the version that each alias serves now",
+                ["tenant", "alias", "version"],
+            ),
+            (tenant, alias, version_name),
+        )  # fmt: skip
+        self.last_tick_timestamp_seconds = self._plain(
+            Gauge, "last_tick_timestamp_seconds", "When the controller last finished a tick"
+        )
+        self.tick_errors_total = self._plain(
+            Counter, "tick_errors_total", "Controller ticks that ended in an error"
+        )
+        self.build_info = self._plain(
+            Gauge, "build_info", "1 for the version of Switchyard that runs", ["release"]
+        )
+        self.build_info.labels(_release()).set(1)
+        self._per_tenant = (
+            self.requests_total, self.request_duration_seconds, self.time_to_first_token_seconds,
+            self.tokens_total, self.fallbacks_total, self.errors_total, self.in_flight,
+            self.parity_abs_logprob, self.effect_abs_logprob, self.train_loss,
+            self.drift_statistic, self.drift_threshold, self.drift_active,
+            self.drift_reference_prompts, self.corrections_pending, self.version_info,
+        )  # fmt: skip
+        self._born_at_zero()
+
+    def know_tenants(self, names: Iterable[str]) -> None:
+        """Say which tenants exist: newcomers' counters start at zero, leavers' series go.
+
+        Until a tenant is known, its label is `other`. Call it whenever the registry was read.
+        """
+        came, went = self.tenants.know(names)
+        for name in came:
+            self._tenant_at_zero(name)
+        for name in went:
+            for family in self._per_tenant:
+                family.forget(tenant=name)
+            self._versions = {k: v for k, v in self._versions.items() if k[0] != name}
+
+    def show_versions(self, live: Mapping[tuple[str, str], str | None]) -> None:
+        """What each (tenant, alias) serves; None serves the base. Replaces what was shown."""
+        shown = {key: version_name or "base" for key, version_name in live.items()}
+        for (tenant, alias), name in shown.items():  # new ones first: no scrape sees a gap
+            self.version_info.labels(tenant, alias, name).set(1)
+        for (tenant, alias), name in self._versions.items():
+            if shown.get((tenant, alias)) != name:
+                self.version_info.forget(tenant=tenant, alias=alias, version=name)
+        self._versions = shown
+
+    def names(self) -> set[str]:
+        """Every series name that a scrape can show, suffixes included (`_total`, `_bucket`, …)."""
+        found: set[str] = set()
+        for family in self.registry.collect():
+            found.update(sample.name for sample in family.samples)
+            found.update(_series(family.name, family.type))
+        return found
+
+    def _born_at_zero(self) -> None:
+        self._tenant_at_zero(NOBODY)
+        for bound in ("tenant", "engine", "reason", "code", "status", "alias"):
+            self.label_overflow_total.labels(bound)
+        for outcome in SWAP_OUTCOMES:
+            self.swaps_total.labels(outcome)
+        for state in JOB_STATES:
+            self.jobs.labels(state)
+        for kind in DECISION_KINDS:
+            self.decisions_total.labels(kind)
+
+    def _tenant_at_zero(self, name: str) -> None:
+        """A counter that is born at one is a rise that `rate()` never sees."""
+        for served in SERVED:
+            self.requests_total.labels(name, served, "200")
+        self.requests_total.labels(name, "base", "503")
+        self.errors_total.labels(name, "other")
+        if name == NOBODY:
+            return
+        self.request_duration_seconds.labels(name)
+        self.time_to_first_token_seconds.labels(name)
+        for kind in TOKEN_KINDS:
+            self.tokens_total.labels(name, kind)
+        for reason in FALLBACK_REASONS:
+            self.fallbacks_total.labels(name, reason)
+        self.in_flight.labels(name)
+        self.drift_active.labels(name)
+        self.corrections_pending.labels(name)
+
+    def _bound(
+        self, label: str, cap: int, known: Sequence[str] = (), closed: bool = False
+    ) -> Bound:
+        def overflow(label: str) -> None:
+            self.label_overflow_total.labels(label).inc()
+
+        return Bound(label, cap, known=known, closed=closed, on_overflow=overflow)
+
+    def _plain(self, cls: type[_Kind], name: str, text: str, labels: Sequence[str] = ()) -> _Kind:
+        return cls(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+
+def _series(name: str, kind: str) -> set[str]:
+    if kind == "histogram":
+        return {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
+    return {f"{name}_total"} if kind == "counter" else {name}
+
+
+def _release() -> str:
+    try:
+        return version("switchyard")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "unknown"

@@ -1,0 +1,178 @@
+"""Sketches: what drift detection keeps of a prompt. 281 bytes that can't be turned back into text.
+
+Character 3–5-grams and word 1–2-grams of the last user message are hashed with a sign and projected
+to 64 numbers each by a fixed sparse random projection (Kane & Nelson 2014: each gram adds ±1 to a
+few coordinates that its hash picks), then scaled to length 1. Twelve descriptors follow: lengths,
+script, code share, turns, a hash of the system prompt. Hundreds of grams fall into 128 numbers of
+11 bits, so many texts share a sketch; digits are folded to 0 first, so no number is ever in one.
+
+Knows messages and bytes; nothing about tenants, time or tests. Needs no model.
+
+    unpack(sketch([{"role": "user", "content": "my invoice is wrong"}])).shape == (DIMENSIONS,)
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from math import log1p
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERSION = 1
+CHARACTERS = 64
+WORDS = 64
+DESCRIPTORS = (
+    "log_characters",
+    "log_words",
+    "word_length",
+    "digits",
+    "uppercase",
+    "non_ascii",
+    "symbols",
+    "lines",
+    "turns",
+    "has_system",
+    "system_hash_high",
+    "system_hash_low",
+)
+DIMENSIONS = CHARACTERS + WORDS + len(DESCRIPTORS)
+BYTES = 1 + 2 * DIMENSIONS
+MAX_CHARACTERS = 4000
+"""A longer text is sketched by its beginning: cost stays bounded and the topic shows early."""
+
+_U = np.uint64
+_PRIMES = tuple(
+    _U(p)
+    for p in (
+        0x9E3779B97F4A7C15,
+        0xC2B2AE3D27D4EB4F,
+        0x165667B19E3779F9,
+        0xD6E8FEB86659FD93,
+        0xA0761D6478BD642F,
+    )
+)
+_MIX = _U(0xFF51AFD7ED558CCD)
+_SPREAD = 3  # coordinates that one gram touches
+
+# Bytes as letters see them: lower case, any digit is 0, any white space is one blank.
+_FOLD = np.arange(256, dtype=np.uint8)
+_FOLD[ord("A") : ord("Z") + 1] += 32
+_FOLD[ord("0") : ord("9") + 1] = ord("0")
+_FOLD[[9, 10, 11, 12, 13]] = 32
+_SYMBOL = np.zeros(256, dtype=bool)
+_SYMBOL[[ord(c) for c in "{}[]()<>=;:_/\\|&*+#@$%^~`\"'"]] = True
+
+
+def sketch(messages: Any) -> bytes:
+    """Pack a conversation's sketch. Whatever is not messages counts as an empty prompt."""
+    user, system, turns = _read(messages)
+    raw = user.encode("utf-8", "replace")
+    codes = np.frombuffer(raw, dtype=np.uint8)
+    folded = _FOLD[codes]
+    words = folded.tobytes().split()
+    packed = np.zeros(DIMENSIONS, dtype=np.float32)
+    packed[:CHARACTERS] = _project(_character_grams(folded), CHARACTERS)
+    packed[CHARACTERS : CHARACTERS + WORDS] = _project(_word_grams(words), WORDS)
+    packed[CHARACTERS + WORDS :] = _describe(user, codes, len(words), system, turns)
+    return bytes((VERSION,)) + packed.astype("<f2").tobytes()
+
+
+def unpack(packed: bytes) -> NDArray[np.float32]:
+    """The numbers of a sketch. Raises ValueError for bytes that are not one of this version."""
+    if len(packed) != BYTES or packed[0] != VERSION:
+        raise ValueError(
+            f"expected a sketch of version {VERSION} in {BYTES} bytes, found {len(packed)} bytes"
+            + (f" of version {packed[0]}" if packed else "")
+        )
+    return np.frombuffer(packed, dtype="<f2", offset=1).astype(np.float32)
+
+
+def _read(messages: Any) -> tuple[str, str, int]:
+    """(last user message, system prompts, number of messages), from anything at all."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        return "", "", 0
+    user, system = "", ""
+    for message in messages:
+        if isinstance(message, Mapping):
+            role = message.get("role")
+            if role == "user":
+                user = _text(message.get("content"))
+            elif role in ("system", "developer"):
+                system += _text(message.get("content"))
+    return user[:MAX_CHARACTERS], system, len(messages)
+
+
+def _text(content: Any) -> str:
+    """A message's text: a string, or the text parts of a list of parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _character_grams(folded: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hashes of all runs of 3, 4 and 5 bytes."""
+    wide = folded.astype(np.uint64) + _U(1)
+    size = wide.size
+    if size < 3:
+        return wide * _PRIMES[0]
+    three = wide[:-2] * _PRIMES[0] + wide[1:-1] * _PRIMES[1] + wide[2:] * _PRIMES[2]
+    grams = [three]
+    if size >= 4:
+        four = three[:-1] + wide[3:] * _PRIMES[3]
+        grams.append(four)
+        if size >= 5:
+            grams.append(four[:-1] + wide[4:] * _PRIMES[4])
+    return np.concatenate(grams)
+
+
+def _word_grams(words: list[bytes]) -> NDArray[np.uint64]:
+    """Hashes of all words and pairs of neighbours."""
+    single = np.fromiter(map(zlib.crc32, words), dtype=np.uint64, count=len(words)) + _U(1)
+    if single.size < 2:
+        return single
+    return np.concatenate([single, single[:-1] * _PRIMES[0] + single[1:] * _PRIMES[1]])
+
+
+def _project(grams: NDArray[np.uint64], dimensions: int) -> NDArray[np.float32]:
+    """Add each gram, with a sign, to `_SPREAD` coordinates; scale the sum to length 1."""
+    if grams.size == 0:
+        return np.zeros(dimensions, dtype=np.float32)
+    mixed = (grams ^ (grams >> _U(29))) * _MIX
+    mixed ^= mixed >> _U(32)
+    total = np.zeros(dimensions)
+    for turn in range(_SPREAD):
+        bits = (mixed >> _U(16 * turn)).astype(np.int64)
+        total += np.bincount(
+            bits & (dimensions - 1), weights=1.0 - ((bits >> 9) & 2), minlength=dimensions
+        )
+    norm = float(np.sqrt(total @ total))
+    return (total / norm if norm > 0 else total).astype(np.float32)
+
+
+def _describe(
+    user: str, codes: NDArray[np.uint8], words: int, system: str, turns: int
+) -> list[float]:
+    """The descriptors, each between 0 and 1."""
+    size = max(codes.size, 1)
+    counts = np.bincount(codes, minlength=256) if codes.size else np.zeros(256)
+    hashed = zlib.crc32(system.encode("utf-8", "replace")) if system else 0
+    return [
+        min(log1p(len(user)) / 9.0, 1.0),
+        min(log1p(words) / 7.0, 1.0),
+        min(len(user) / (12.0 * max(words, 1)), 1.0),
+        float(counts[48:58].sum()) / size,
+        float(counts[65:91].sum()) / size,
+        float(counts[128:].sum()) / size,
+        float(counts[_SYMBOL].sum()) / size,
+        min(log1p(float(counts[10])) / 5.0, 1.0),
+        min(log1p(turns) / 5.0, 1.0),
+        1.0 if system else 0.0,
+        (hashed >> 24) / 255.0,
+        ((hashed >> 16) & 255) / 255.0,
+    ]
