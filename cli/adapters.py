@@ -1,0 +1,221 @@
+"""`switchyard adapter …`: adapters, their versions, and who decides which one is live."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import render
+from cli.errors import CliError
+from cli.invocation import AnyTenant, AsJson, TenantOption, opened
+
+if TYPE_CHECKING:
+    from registry import Registry
+    from registry.versions import Version
+
+adapter = typer.Typer(no_args_is_help=True, help="Adapters: list, show, promote, roll back.")
+
+Name = Annotated[str, typer.Argument(help="The adapter's name.")]
+
+
+def attach(app: typer.Typer) -> None:
+    """Put these commands under `app`."""
+    app.add_typer(adapter, name="adapter")
+
+
+@adapter.command("list")
+def list_(context: typer.Context, tenant: AnyTenant = None, as_json: AsJson = False) -> None:
+    """List adapters with what each alias serves."""
+    with opened(context) as registry:
+        if tenant is not None:
+            registry.tenants.get(tenant)
+        values = []
+        for found in registry.adapters.all(tenant):
+            aliases = registry.aliases.of_adapter(found.tenant, found.name)
+            versions = registry.versions.all(found.tenant, found.name)
+            values.append(
+                {
+                    "tenant": found.tenant,
+                    "adapter": found.name,
+                    "base": found.base,
+                    "live": {a.name: a.live[:12] if a.live else None for a in aliases},
+                    "versions": len(versions),
+                    "candidates": sum(v.state == "candidate" for v in versions),
+                }
+            )
+    if not as_json:
+        for value in values:
+            live = value["live"]
+            assert isinstance(live, dict)
+            value["live"] = ", ".join(f"{name} → {at or 'none'}" for name, at in live.items())
+    render.rows(
+        values,
+        ["tenant", "adapter", "base", "live", "versions", "candidates"],
+        as_json=as_json,
+        empty="no adapters: `switchyard train DATA --tenant T --adapter A` makes one",
+    )
+
+
+@adapter.command()
+def show(context: typer.Context, name: Name, tenant: TenantOption, as_json: AsJson = False) -> None:
+    """Show an adapter's lineage: data → job → evaluation → certificate → state."""
+    from cli import lineage
+
+    with opened(context) as registry:
+        value = lineage.of_adapter(registry, tenant, name)
+    if as_json:
+        render.emit(value)
+        return
+    print(f"{tenant}/{name} on {value['base']}")
+    for alias in value["aliases"]:
+        live, previous = (_short(alias[key]) for key in ("live", "previous"))
+        print(f"  alias {alias['name']}: live {live}, before it {previous}", end="")
+        print(f", fallback {alias['fallback']}")
+    for version in value["versions"]:
+        for label, text in _story(version):
+            print(f"{label:>14}  {text}")
+
+
+@adapter.command()
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Served name, digest or its first digits.")],
+    tenant: TenantOption,
+    wait: Annotated[bool, typer.Option(help="Wait until it is live or rejected.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=1)] = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a version to go live. The engine's effect and parity check still decides."""
+    from cli import lineage
+
+    with opened(context) as registry:
+        found = registry.versions.find(tenant, version)
+        started = time.monotonic()
+        if found.state != "live":
+            found = registry.versions.force(found.digest, getpass.getuser())
+            if wait:
+                found = settled(registry, found.digest, timeout)
+        value = lineage.of_version(registry, found)
+    value["seconds"] = round(time.monotonic() - started, 2)
+    if as_json:
+        render.emit(value)
+    elif found.state == "live":
+        print(f"{found.served_name} is live")
+    elif not wait:
+        print(f"{found.served_name} is asked for; the controller swaps it in after its checks")
+    if found.state == "rejected":
+        raise CliError(f"{found.served_name} was rejected: {lineage.summary(found.reasons)}")
+
+
+@adapter.command()
+def rollback(
+    context: typer.Context,
+    name: Name,
+    tenant: TenantOption,
+    to: Annotated[
+        str | None, typer.Option(help="The version to go back to [the one that was live before].")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the version that was live before back, in one step."""
+    with opened(context) as registry:
+        registry.adapters.get(tenant, name)
+        flipped = [
+            _roll_back(registry, tenant, alias.name, alias.live, alias.previous, to)
+            for alias in registry.aliases.of_adapter(tenant, name)
+        ]
+    if not flipped:
+        raise CliError(f"{tenant}/{name} has no alias, so nothing of it is live")
+    if as_json:
+        render.emit(flipped)
+        return
+    for flip in flipped:
+        print(f"alias {flip['alias']}: {_short(flip['from'])} → {_short(flip['to'])}")
+
+
+def settled(registry: Registry, digest: str, timeout: float) -> Version:
+    """Wait for a version to become live or rejected. Raises CliError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        version = registry.versions.get(digest)
+        if version.state in ("live", "rejected"):
+            return version
+        time.sleep(0.25)
+    ready = len(registry.engines.ready())
+    raise CliError(
+        f"{version.served_name} is still {version.state!r} after {timeout:.0f} s; engines that "
+        f"are ready: {ready}. The controller swaps versions; `switchyard status` tells if it runs"
+    )
+
+
+def _roll_back(
+    registry: Registry,
+    tenant: str,
+    alias: str,
+    live: str | None,
+    previous: str | None,
+    to: str | None,
+) -> dict[str, Any]:
+    target = registry.versions.find(tenant, to).digest if to else previous
+    if target is None:
+        raise CliError(f"alias {tenant}/{alias} has no version before the one that is live")
+    version = registry.versions.get(target)
+    if not version.certificate:
+        raise CliError(
+            f"{version.served_name} was never live: it has no certificate; "
+            f"`switchyard adapter promote {version.served_name} --tenant {tenant}` checks it first"
+        )
+    registry.aliases.flip(tenant, alias, target)
+    if live is not None and live != target:
+        registry.aliases.retire(live)  # only its state: requests that began on it still finish
+    registry.decisions.record(
+        tenant,
+        version.adapter,
+        "rollback",
+        "asked for",
+        by=getpass.getuser(),
+        digest=target,
+        evidence={"alias": alias, "from": live, "to": target},
+    )
+    return {"tenant": tenant, "alias": alias, "from": live, "to": target}
+
+
+def _story(version: dict[str, Any]) -> list[tuple[str, str]]:
+    from cli import lineage
+
+    lines = [("version", f"{version['version']}  {version['state']}")]
+    if version["dataset_sha256"]:
+        lines.append(("data", f"sha256 {version['dataset_sha256'][:12]}…"))
+    if version["job"]:
+        job = version["job"]
+        took = f", {job['seconds']} s" if job["seconds"] else ""
+        lines.append(("job", f"{job['id']} asked by {job['trigger']}{took}"))
+    evaluation = version["evaluation"]
+    if evaluation:
+        parts = [
+            f"{label} {value:.1%}"
+            for label, who in (
+                ("adapter", "adapter"),
+                ("base", "base_zero_shot"),
+                ("few-shot", "base_few_shot"),
+                ("parent", "parent"),
+            )
+            if (value := lineage.exact(evaluation, who)) is not None
+        ]
+        lines.append(("evaluation", f"exact on {evaluation.get('n')} rows: {', '.join(parts)}"))
+    lines.append(("verdict", f"{version['verdict']}: {lineage.summary(version['reasons'])}"))
+    if version["certificate"]:
+        shown = ", ".join(
+            f"{name} {render.cell(value)}"
+            for name, value in version["certificate"].items()
+            if isinstance(value, int | float | str)
+        )
+        lines.append(("certificate", shown))
+    return lines
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "none"

@@ -1,0 +1,78 @@
+"""Following a job: its events as lines and its progress as a bar, until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cli import jobs, render
+from cli.errors import JobFailed
+
+if TYPE_CHECKING:
+    from registry import Registry
+    from registry.jobs import Job
+
+NO_WORKER_AFTER_S = 5.0
+
+
+def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
+    """Show a job until it ends; returns it when it succeeded. Raises JobFailed."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    screen = render.console()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[news]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("waiting", total=None, news="")
+
+        def on_event(text: str) -> None:
+            screen.print(text, markup=False)
+
+        def on_progress(job: Job) -> None:
+            news: dict[str, Any] = job.progress
+            progress.update(
+                task,
+                description=str(news.get("phase") or job.state),
+                completed=float(news.get("step") or 0),
+                total=float(news["steps"]) if news.get("steps") else None,
+                news=jobs.news({**news, "phase": None}, None),
+            )
+
+        job = watch(registry, job_id, on_event, on_progress, interval)
+    if job.state != "succeeded":
+        raise JobFailed(jobs.failure(job))
+    return job
+
+
+def watch(
+    registry: Registry,
+    job_id: str,
+    on_event: Callable[[str], None],
+    on_progress: Callable[[Job], None],
+    interval: float = 0.3,
+) -> Job:
+    """Call back for every event and every look at the job, until it has ended."""
+    from registry.jobs import FINAL
+
+    after, began, warned = 0, time.monotonic(), False
+    while True:
+        job = registry.jobs.get(job_id)
+        for event in registry.jobs.events(job_id, after):
+            after = event.number
+            on_event(jobs.line(event))
+        on_progress(job)
+        if job.state in FINAL:
+            return job
+        if job.state == "queued" and not warned and time.monotonic() - began > NO_WORKER_AFTER_S:
+            warned = True
+            if not any(other.state == "running" for other in registry.jobs.all(active=True)):
+                on_event(
+                    "no worker has taken the job yet: start one with `switchyard up` or "
+                    "`switchyard worker run`"
+                )
+        time.sleep(interval)

@@ -1,0 +1,103 @@
+"""The command `switchyard`: collects the commands, and turns every error into one clear line.
+
+Exit codes: 0 done, 1 an error (one line on stderr, a traceback only with --debug), 2 wrong usage,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli import adapters, base, decisions, jobs, keys, registry_commands, status, tenants, training
+from cli.errors import CliError
+from cli.home import Home
+from cli.invocation import Invocation
+
+
+class OneLineErrors(TyperGroup):
+    """The group at the top: the edge where an exception ends and a message begins."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises typer.Exit(1) where it failed, after saying why."""
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
+            raise  # the command line's own signals
+        except Exception as error:
+            invocation = ctx.find_object(Invocation)
+            if invocation is None or invocation.debug:
+                raise
+            print(f"switchyard: {explain(error)}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+def explain(error: Exception) -> str:
+    """What went wrong, for a person."""
+    from sqlalchemy.exc import DBAPIError
+
+    from registry.errors import RegistryError
+    from registry.settings import SettingsError
+
+    if isinstance(error, DBAPIError):
+        return f"the registry's database gave an error: {error.orig}"
+    if isinstance(error, CliError | RegistryError | SettingsError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"this command needs {error.name!r}, which is not installed here: install the extra "
+            "that has it, for example `pip install 'switchyard[router]'`"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    if getattr(error, "for_people", False):
+        return str(error)
+    return f"{type(error).__name__}: {error} (--debug shows where)"
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, serve and switch LoRA adapters per tenant on one base model.",
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    home: Annotated[
+        Path | None,
+        typer.Option("--home", help="The home folder [SWITCHYARD_HOME, else .switchyard]."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options that come before the command."""
+    context.obj = Invocation(Home.find(home, os.environ), debug)
+
+
+tenants.attach(app)
+keys.attach(app)
+adapters.attach(app)
+jobs.attach(app)
+decisions.attach(app)
+base.attach(app)
+training.attach(app)
+status.attach(app)
+registry_commands.attach(app)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

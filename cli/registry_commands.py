@@ -1,0 +1,49 @@
+"""`switchyard registry …` and `switchyard dashboards …`: upkeep that needs no running process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import render
+from cli.invocation import AsJson, opened
+
+registry_app = typer.Typer(no_args_is_help=True, help="The registry's upkeep.")
+dashboards = typer.Typer(no_args_is_help=True, help="Grafana dashboards and alert rules.")
+
+
+def attach(app: typer.Typer) -> None:
+    """Put these commands under `app`."""
+    app.add_typer(registry_app, name="registry")
+    app.add_typer(dashboards, name="dashboards")
+
+
+@registry_app.command()
+def migrate(context: typer.Context, as_json: AsJson = False) -> None:
+    """Make the registry, or bring its schema to this version's; safe to run again."""
+    from sqlalchemy.engine import make_url
+
+    with opened(context, migrate=True) as registry:
+        where = make_url(registry.database.url).render_as_string(hide_password=True)
+        store = registry.store.url
+    if as_json:
+        render.emit({"database": where, "store": store, "current": True})
+    else:
+        print(f"{where} is at this version's schema; adapters are kept in {store}")
+
+
+@dashboards.command()
+def write(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the dashboards and alert rules that the code generates."""
+    from monitoring import dashboards as generator
+
+    written = [str(path) for path in generator.write(folder)]
+    if as_json:
+        render.emit(written)
+    else:
+        print("\n".join(written))

@@ -1,0 +1,169 @@
+"""`switchyard train`: a tenant's JSONL becomes a job, and the job becomes a candidate version.
+
+The file is read and checked here, before anything is uploaded: bad rows are named by line, field
+and what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import lineage, render
+from cli.errors import BadRows, CliError
+from cli.invocation import AsJson, TenantOption, opened
+
+if TYPE_CHECKING:
+    from registry import Registry
+
+KINDS = ("label", "json", "text")
+
+
+def attach(app: typer.Typer) -> None:
+    """Put the command under `app`."""
+    app.command()(train)
+
+
+def train(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(help='JSON Lines, {"messages": […]} in each.')],
+    tenant: TenantOption,
+    adapter: Annotated[str, typer.Option("--adapter", "-a", help="Made if it isn't there.")],
+    rank: Annotated[int | None, typer.Option(help="The one dial: 8, 16, 32 … [16].")] = None,
+    epochs: Annotated[float | None, typer.Option(help="At most so many passes.")] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    base: Annotated[str | None, typer.Option(help="The base model [the engine's].")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="An answer is a label, json or text [seen from the data].")
+    ] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="JSON Schema that json answers must match.")
+    ] = None,
+    keep_good_rows: Annotated[
+        bool, typer.Option("--keep-good-rows", help="Leave bad rows out instead of refusing.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other option, as name=value.")
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Show progress until the job ends.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Train an adapter on a tenant's examples, and publish it as a candidate."""
+    options: dict[str, Any] = {
+        name: value
+        for name, value in {"rank": rank, "epochs": epochs, "seed": seed}.items()
+        if value is not None
+    }
+    options |= {name: value for name, value in map(_assignment, set_ or [])}
+    content = checked(data, keep_good_rows)
+    if keep_good_rows:
+        options["keep_good_rows"] = True
+    answers = _answers(kind, schema)
+    with opened(context) as registry:
+        job_id = submit(
+            registry, tenant, adapter, data.name, content, options, base=base, answers=answers
+        )
+        if not follow:
+            value: dict[str, Any] = {"job": job_id}
+            if not as_json:
+                print(f"{job_id} waits for a worker; `switchyard job events {job_id} --follow`")
+        else:
+            value = _followed(registry, job_id, quiet=as_json)
+    if as_json:
+        render.emit(value)
+
+
+def checked(path: Path, keep_good_rows: bool = False) -> bytes:
+    """A training file's bytes. Raises BadRows, CliError before anything has been sent anywhere."""
+    from train.rows import parse
+
+    if not path.is_file():
+        raise CliError(f"{path} is not a file: expected JSON Lines with training examples")
+    content = path.read_bytes()
+    good, errors = parse(content)
+    if errors and not (keep_good_rows and good):
+        raise BadRows(path, [str(error) for error in errors], len(good))
+    if not good:
+        raise CliError(f'{path} holds no rows: expected one {{"messages": […]}} object a line')
+    return content
+
+
+def submit(
+    registry: Registry,
+    tenant: str,
+    adapter: str,
+    filename: str,
+    content: bytes,
+    options: dict[str, Any],
+    *,
+    base: str | None = None,
+    answers: dict[str, Any] | None = None,
+) -> str:
+    """Upload, make the adapter and its alias where they are missing, enqueue; the job's id.
+
+    Raises NotFound (the tenant), InvalidName, CliError (the options, an adapter of another base).
+    """
+    from cli.base import served_base
+    from train.errors import InvalidSpec
+    from train.spec import TrainingSpec
+
+    try:
+        TrainingSpec.parse(options)
+    except InvalidSpec as error:
+        raise CliError(error.message) from None
+    registry.tenants.get(tenant)
+    wanted = base or served_base(registry)
+    made = registry.adapters.ensure(tenant, adapter, wanted)
+    if made.base != wanted and base is not None:
+        raise CliError(
+            f"{tenant}/{adapter} belongs to base {made.base!r}, not to {base!r}: an adapter keeps "
+            "its base for good; train under another adapter name"
+        )
+    if answers:
+        registry.adapters.update(tenant, adapter, answers={**made.answers, **answers})
+    registry.aliases.ensure(tenant, adapter, adapter)
+    file_id = registry.upload(tenant, filename, content)
+    return registry.jobs.enqueue(tenant, adapter, file_id, spec=options).id
+
+
+def _followed(registry: Registry, job_id: str, *, quiet: bool) -> dict[str, Any]:
+    from cli import jobs
+    from cli.errors import JobFailed
+    from cli.follow import follow, watch
+
+    if quiet:
+        job = watch(registry, job_id, lambda _: None, lambda _: None)
+        if job.state != "succeeded":
+            raise JobFailed(jobs.failure(job))
+    else:
+        job = follow(registry, job_id)
+    assert job.digest is not None, "a job that succeeded has made a version"
+    version = registry.versions.get(job.digest)
+    if not quiet:
+        print(f"{version.served_name}: {version.verdict}. {lineage.summary(version.reasons)}")
+    return {"job": job_id, **lineage.of_version(registry, version)}
+
+
+def _answers(kind: str | None, schema: Path | None) -> dict[str, Any]:
+    if kind is not None and kind not in KINDS:
+        raise typer.BadParameter(f"--kind {kind!r}: expected one of {', '.join(KINDS)}")
+    answers: dict[str, Any] = {} if kind is None else {"kind": kind}
+    if schema is not None:
+        try:
+            answers |= {"kind": "json", "schema": json.loads(schema.read_text())}
+        except ValueError as error:
+            raise CliError(f"{schema} is not JSON: {error}") from None
+    return answers
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--set {text!r}: expected name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value  # a plain word is a text

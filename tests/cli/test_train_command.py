@@ -1,0 +1,159 @@
+"""`switchyard train`: what is refused before anything is uploaded, and what a job is made from."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+from registry import Registry
+from tests.cli.conftest import Switchyard
+from tests.registry.making import digest_of
+
+GOOD = {
+    "messages": [
+        {"role": "user", "content": "my invoice is wrong"},
+        {"role": "assistant", "content": "billing"},
+    ]
+}
+NO_ANSWER = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+def data_file(folder: Path, *lines: object) -> Path:
+    path = folder / "tickets.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n")
+    return path
+
+
+def test_bad_rows_are_named_by_line_and_field_and_nothing_is_uploaded(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD, '{"messages": [', NO_ANSWER, GOOD)
+    result = switchyard("train", data, "-t", "acme", "-a", "tickets", code=1)
+    assert "has 2 bad rows; nothing was uploaded" in result.stderr
+    assert "line 2: expected one JSON object, found broken JSON at column" in result.stderr
+    assert "line 3: messages[0].role: expected assistant (the answer to learn)" in result.stderr
+    assert "train on the 2 good rows with --keep-good-rows" in result.stderr
+    assert home_registry.files.all("acme") == []
+    assert home_registry.jobs.all() == []
+    assert home_registry.adapters.all() == []
+
+
+def test_good_rows_are_kept_only_if_the_user_says_so(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD, "not json")
+    switchyard("train", data, "-t", "acme", "-a", "tickets", "--keep-good-rows", "--no-follow")
+    (job,) = home_registry.jobs.all()
+    assert job.spec["keep_good_rows"] is True
+
+
+def test_a_file_without_any_good_row_is_refused_either_way(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, "not json")
+    result = switchyard("train", data, "-t", "acme", "-a", "x", "--keep-good-rows", code=1)
+    assert "there is no good row in it" in result.stderr
+    empty = data_file(tmp_path)
+    assert "holds no rows" in switchyard("train", empty, "-t", "acme", "-a", "x", code=1).stderr
+    missing = tmp_path / "missing.jsonl"
+    result = switchyard("train", missing, "-t", "acme", "-a", "x", code=1)
+    assert f"{missing} is not a file" in result.stderr
+
+
+def test_a_job_gets_the_file_the_options_and_an_alias(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD)
+    words = ["train", data, "-t", "acme", "-a", "tickets", "--rank", 8, "--set", "patience=3"]
+    value = switchyard.json(*words, "--no-follow", "--kind", "label")
+    job = home_registry.jobs.get(value["job"])
+    assert job.spec == {"rank": 8, "patience": 3}
+    assert home_registry.content("acme", job.training_file) == data.read_bytes()
+    assert home_registry.adapters.get("acme", "tickets").answers == {"kind": "label"}
+    assert home_registry.tenants.get("acme").default_alias == "tickets"
+
+
+def test_wrong_options_are_refused_before_the_upload(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD)
+    words = ["train", data, "-t", "acme", "-a", "tickets", "--no-follow"]
+    result = switchyard(*words, "--rank", 7, "--set", "epoch=2", code=1)
+    assert "epoch: no such option" in result.stderr
+    assert "rank=7: expected one of 1, 2, 4, 8" in result.stderr
+    switchyard(*words, "--set", "patience", code=2)
+    switchyard(*words, "--kind", "poem", code=2)
+    result = switchyard("train", data, "-t", "nobody", "-a", "x", "--no-follow", code=1)
+    assert "tenant 'nobody' does not exist" in result.stderr
+    assert home_registry.files.all("acme") == []
+
+
+def test_an_adapter_keeps_its_base(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    home_registry.adapters.create("acme", "tickets", "switchyard-tiny")
+    data = data_file(tmp_path, GOOD)
+    words = ["train", data, "-t", "acme", "-a", "tickets", "--no-follow"]
+    result = switchyard(*words, "--base", "other/base", code=1)
+    assert "belongs to base 'switchyard-tiny', not to 'other/base'" in result.stderr
+
+
+def test_following_tells_the_events_and_ends_with_the_verdict(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD)
+    worker = threading.Thread(target=_work, args=(home_registry, None))
+    worker.start()
+    result = switchyard("train", data, "-t", "acme", "-a", "tickets")
+    worker.join()
+    assert "Started by worker-1" in result.stdout
+    assert "The job has succeeded" in result.stdout
+    assert "promote. 97 % beats 12 %" in result.stdout.replace("\n", " ")
+
+
+def test_a_job_that_fails_is_exit_code_1_with_its_reason(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD)
+    worker = threading.Thread(target=_work, args=(home_registry, "too few rows: 1"))
+    worker.start()
+    result = switchyard("train", data, "-t", "acme", "-a", "tickets", "--json", code=1)
+    worker.join()
+    assert "failed (invalid_training_file): too few rows: 1" in result.stderr
+
+
+def _work(registry: Registry, failure: str | None) -> None:
+    """A worker that has done its job as soon as it has one."""
+    waiting = threading.Event()
+    for _ in range(500):
+        job = registry.jobs.lease("worker-1")
+        if job is not None:
+            break
+        waiting.wait(0.02)
+    else:
+        return
+    registry.jobs.renew(job.id, "worker-1", progress={"step": 5, "steps": 10, "loss": 0.5})
+    if failure:
+        registry.jobs.fail(job.id, "worker-1", "invalid_training_file", failure)
+        return
+    version = registry.versions.publish(
+        job.tenant,
+        job.adapter,
+        digest_of(job.id),
+        manifest={},
+        evaluation={"n": 100, "adapter": {"exact": 0.97}},
+        verdict="promote",
+        reasons={"summary": "97 % beats 12 %"},
+        job_id=job.id,
+    )
+    registry.jobs.succeed(job.id, "worker-1", version.digest)
