@@ -25,6 +25,7 @@ from typing import Any, Self
 from aiohttp import web
 
 Json = dict[str, Any]
+BODY = web.RequestKey("body", Any)
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")  # vLLM checks the key on these prefixes only
 
 
@@ -146,7 +147,7 @@ class FakeEngine:
             return web.json_response({"error": "Unauthorized"}, status=401)
         if request.method == "POST" and not isinstance(body, dict):
             return _error(400, "1 validation error:\n  json_invalid", "Bad Request", "body")
-        request["body"] = body
+        request[BODY] = body
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -169,7 +170,7 @@ class FakeEngine:
         return web.json_response({"object": "list", "data": data})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body: Json = request["body"]
+        body: Json = request[BODY]
         if not isinstance(body.get("messages"), list):
             return _missing("messages")
         refused = self._check_model(body)
@@ -211,7 +212,7 @@ class FakeEngine:
     async def _stream(
         self, request: web.Request, head: Json, words: list[str], finish: str, usage: Json
     ) -> web.StreamResponse:
-        options = request["body"].get("stream_options") or {}
+        options = request[BODY].get("stream_options") or {}
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
 
@@ -243,7 +244,7 @@ class FakeEngine:
         return response
 
     async def _completions(self, request: web.Request) -> web.Response:
-        body: Json = request["body"]
+        body: Json = request[BODY]
         prompt = body.get("prompt")
         if prompt is None:
             return _missing("prompt")
@@ -290,7 +291,7 @@ class FakeEngine:
         )
 
     async def _tokenize(self, request: web.Request) -> web.Response:
-        body: Json = request["body"]
+        body: Json = request[BODY]
         refused = self._check_model(body)
         if refused is not None:
             return refused

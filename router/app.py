@@ -1,0 +1,142 @@
+"""The router's application: FastAPI around lean completion endpoints.
+
+    app = create_app(settings, Registry.open(...), Metrics())
+
+Building it opens nothing; its lifespan starts and ends the client pool and the two loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from monitoring.metrics import Metrics
+from monitoring.sketch import sketch
+from registry import Registry
+from registry.tenants import Tenant
+from router import feedback, models
+from router.completions import CHAT, TEXT, Completions
+from router.errors import ApiError, EngineUnavailable, MethodNotAllowed, UnknownRoute
+from router.front import Front
+from router.http import JSON, header, read_body
+from router.keys import authenticate
+from router.reach import Reach
+from router.recorder import Recorder
+from router.replicas import Replicas
+from router.settings import RouterSettings
+from router.snapshots import Snapshots
+from router.upstream import Upstream
+
+_FEEDBACK_BYTES = 1 << 20
+
+
+def create_app(
+    settings: RouterSettings,
+    registry: Registry,
+    metrics: Metrics,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> FastAPI:
+    """`clock` gives seconds since the epoch. `app.state` has `snapshots` and `recorder`."""
+    snapshots = Snapshots(settings, registry, metrics)
+    recorder = Recorder(settings, registry, metrics, sketch=sketch)
+    upstream = Upstream(settings)
+    replicas = Replicas(settings.cooldown_s)
+    reach = Reach(settings, snapshots, replicas, upstream)
+    lean = {
+        kind.path: Completions(kind, settings, reach, recorder, metrics, clock)
+        for kind in (CHAT, TEXT)
+    }
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await upstream.startup()
+        await snapshots.startup()
+        loops = [asyncio.create_task(loop.run()) for loop in (snapshots, recorder)]
+        try:
+            yield
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await recorder.shutdown()
+            await upstream.shutdown()
+
+    app = FastAPI(
+        title="Switchyard router",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(Front, lean=lean)],
+        exception_handlers={ApiError: _api_error, HTTPException: _http_exception},
+    )
+    app.state.snapshots = snapshots
+    app.state.recorder = recorder
+    for path, endpoint in lean.items():  # the front answers POST; this is for 405 on the others
+        app.router.routes.append(Route(path, endpoint, methods=["POST"]))
+
+    def tenant_of(request: Request) -> Tenant:
+        key = header(request.scope, b"authorization")
+        return authenticate(key, snapshots.view.snapshot, clock())
+
+    @app.get("/v1/models")
+    async def list_models(request: Request) -> dict[str, Any]:
+        tenant = tenant_of(request)
+        return {"object": "list", "data": models.catalogue(tenant, snapshots.view)}
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(request: Request, name: str) -> dict[str, Any]:
+        return models.find(tenant_of(request), name, snapshots.view)
+
+    @app.post("/v1/feedback")
+    async def give_feedback(request: Request) -> dict[str, Any]:
+        tenant = tenant_of(request)
+        raw = await read_body(request.scope, request.receive, _FEEDBACK_BYTES)
+        return await feedback.give(tenant, feedback.parse(raw), registry, recorder)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, Any]:
+        view = snapshots.view
+        if not view.loaded:
+            raise EngineUnavailable("The registry was never read.", retry_after_s=1)
+        if not view.ready:
+            raise EngineUnavailable("No engine is ready.", retry_after_s=settings.retry_after_s)
+        return {
+            "status": "ready",
+            "revision": view.snapshot.revision,
+            "engines": [engine.id for engine in view.ready],
+        }
+
+    return app
+
+
+async def _api_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    headers = {name.decode(): value.decode() for name, value in [JSON, *error.headers()]}
+    return Response(error.body(), error.status, headers)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """What FastAPI itself refuses: a path or a method that isn't there."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return await _api_error(
+            request, MethodNotAllowed(request.method, request.url.path, allowed)
+        )
+    return await _api_error(request, UnknownRoute(request.method, request.url.path))

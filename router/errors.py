@@ -1,0 +1,215 @@
+"""Everything that a client can be told went wrong, in OpenAI's shape.
+
+ApiError
+├── InvalidRequest          400  the body, or a field of it (`param`)
+├── InvalidKey              401  no key, or one that opens nothing
+├── ModelNotFound           404  no such name for this tenant; another tenant's looks the same
+├── CompletionNotFound      404  feedback for an id that was never served to this tenant
+├── UnknownRoute            404
+├── MethodNotAllowed        405
+├── BodyTooLarge            413
+├── RateLimited             429
+├── EngineRefusedRequest    4xx  the engine's own validation error, passed on
+├── InternalError           500
+├── EngineFailed            502  the engine broke, or answered with another model than asked
+├── EngineUnavailable       503  no engine can be reached; Retry-After says when to come back
+├── RegistryUnavailable     503  what was asked needs the database, and it is away
+└── VersionUnavailable      503  the version can't be served and the policy is not to fall back
+
+`{"error": {"message", "type", "param", "code"}}`: all four keys, always. Messages never contain a
+key, a stack trace or an internal name. https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+
+class ApiError(Exception):
+    """Base of all answers that are not a result."""
+
+    status = 500
+    type = SERVER_ERROR
+    code: str | None = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def detail(self) -> dict[str, str | None]:
+        """What goes under `error`."""
+        return {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+
+    def body(self) -> bytes:
+        """The response body."""
+        return msgspec.json.encode({"error": self.detail()})
+
+    def event(self) -> bytes:
+        """The same as the last event of a stream that can't go on: the SDK raises APIError."""
+        return b"data: " + self.body() + b"\n\n"
+
+    def headers(self) -> Headers:
+        """Headers that belong to this error; `retry-after` is in whole seconds, rounded up."""
+        if self.retry_after_s is None:
+            return []
+        return [
+            (b"retry-after", b"%d" % max(1, -int(-self.retry_after_s // 1))),
+            (b"retry-after-ms", b"%d" % max(1, int(self.retry_after_s * 1000))),
+        ]
+
+
+class InvalidRequest(ApiError):
+    """The body is not what the API takes."""
+
+    status = 400
+    type = INVALID_REQUEST
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.code = code
+
+
+class InvalidKey(ApiError):
+    """Missing, malformed, unknown, revoked or expired: told apart only where the caller knows."""
+
+    status = 401
+    type = INVALID_REQUEST
+    code = "invalid_api_key"
+
+    def headers(self) -> Headers:
+        return [(b"www-authenticate", b"Bearer")]
+
+
+class ModelNotFound(ApiError):
+    """No such model for this tenant."""
+
+    status = 404
+    type = INVALID_REQUEST
+    code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        shown = name if len(name) <= 200 else name[:200] + "…"
+        super().__init__(
+            f"The model `{shown}` does not exist or you do not have access to it.", param="model"
+        )
+
+
+class CompletionNotFound(ApiError):
+    """No such completion for this tenant."""
+
+    status = 404
+    type = INVALID_REQUEST
+    code = "completion_not_found"
+
+    def __init__(self, completion_id: str) -> None:
+        super().__init__(
+            f"The completion `{completion_id[:100]}` does not exist or is no longer kept.",
+            param="completion_id",
+        )
+
+
+class UnknownRoute(ApiError):
+    """No such path."""
+
+    status = 404
+    type = INVALID_REQUEST
+    code = "unknown_url"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"Invalid URL ({method} {path[:200]})")
+
+
+class MethodNotAllowed(ApiError):
+    """The path is there, with another method."""
+
+    status = 405
+    type = INVALID_REQUEST
+    code = "method_not_supported"
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"Not allowed to {method} on {path[:200]}: expected {allowed}.")
+        self.allowed = allowed
+
+    def headers(self) -> Headers:
+        return [(b"allow", self.allowed.encode())]
+
+
+class BodyTooLarge(ApiError):
+    """More bytes than the router takes."""
+
+    status = 413
+    type = INVALID_REQUEST
+    code = "request_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request body is larger than {limit} bytes.")
+
+
+class RateLimited(ApiError):
+    """The tenant is over one of its limits."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+
+class EngineRefusedRequest(ApiError):
+    """The engine's own 4xx: its status and message, our shape."""
+
+    type = INVALID_REQUEST
+
+    def __init__(self, status: int, message: str, *, param: str | None, code: str | None) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+        self.code = code
+
+
+class InternalError(ApiError):
+    """A bug of ours; the request id leads to the log."""
+
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("The server had an error while processing your request.")
+
+
+class EngineFailed(ApiError):
+    """The engine broke while it worked on the request, or its answer can't be trusted."""
+
+    status = 502
+    code = "engine_error"
+
+
+class EngineUnavailable(ApiError):
+    """No engine can be reached."""
+
+    status = 503
+    code = "engine_unavailable"
+
+
+class RegistryUnavailable(ApiError):
+    """The database is away; completions go on without it."""
+
+    status = 503
+    code = "registry_unavailable"
+
+
+class VersionUnavailable(ApiError):
+    """The version can't be served now, and the policy says to fail."""
+
+    status = 503
+    code = "version_unavailable"

@@ -1,0 +1,194 @@
+"""Recorder: exchanges, from requests that are over to rows in the registry, off their path.
+
+A bounded queue, written in batches by a thread. When the registry is slower than the traffic, or
+away, records are dropped and counted; requests never wait for them. Text leaves the router only
+for tenants that opted in: the sketch, which can't be turned back into text, is made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from monitoring.metrics import Metrics
+from registry import Registry
+from registry.exchanges import Exchange
+from router.settings import RouterSettings
+
+_log = structlog.get_logger("router.recorder")
+Sketch = Callable[[object], bytes]
+
+
+@dataclass(slots=True)
+class Record:
+    """One finished exchange. Fields as in registry.exchanges.Exchange; texts still undecoded."""
+
+    id: str
+    tenant: str
+    alias: str | None
+    adapter: str | None
+    digest: str | None
+    served: str
+    fallback: str
+    engine_id: str
+    status: int
+    created_at: float
+    latency_ms: float
+    ttft_ms: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str | None
+    messages: bytes
+    """The conversation as sent (JSON), for the sketch."""
+    store_text: bool = False
+    answer: Sequence[bytes] = field(default=())
+    """What the client got, where text is kept: one body, or a stream's blocks."""
+
+
+class Recorder:
+    """`offer` never blocks; `flush` writes what is pending; a loop does so every so often."""
+
+    def __init__(
+        self, settings: RouterSettings, registry: Registry, metrics: Metrics, *, sketch: Sketch
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._metrics = metrics
+        self._sketch = sketch
+        self._pending: deque[Record] = deque()
+        self._writing = asyncio.Lock()
+        self._failing = False
+
+    def offer(self, record: Record) -> None:
+        """Take a record, or drop and count it when too many are waiting."""
+        if len(self._pending) >= self._settings.record_queue:
+            self._metrics.exchanges_dropped_total.inc()
+        else:
+            self._pending.append(record)
+
+    async def flush(self) -> None:
+        """Write everything that was offered before this call."""
+        async with self._writing:
+            left = len(self._pending)
+            while left > 0:
+                size = min(left, self._settings.record_batch)
+                batch = [self._pending.popleft() for _ in range(size)]
+                left -= size
+                await self._write(batch)
+
+    async def startup(self) -> None:
+        """Nothing to open."""
+
+    async def tick(self) -> None:
+        """One round of writing."""
+        await self.flush()
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        while True:
+            await asyncio.sleep(self._settings.record_interval_s)
+            await self.tick()
+
+    async def shutdown(self, timeout: float = 5.0) -> None:
+        """Write what is left, for at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.flush()
+        except TimeoutError:
+            self._metrics.exchanges_dropped_total.inc(len(self._pending))
+            _log.warning("exchanges lost at shutdown", count=len(self._pending))
+
+    async def _write(self, batch: list[Record]) -> None:
+        try:
+            await asyncio.to_thread(self._add, batch)
+            self._failing = False
+        except (SQLAlchemyError, OSError) as error:
+            self._metrics.exchanges_dropped_total.inc(len(batch))
+            if not self._failing:
+                _log.warning("exchanges lost: registry failed", error=type(error).__name__)
+            self._failing = True
+
+    def _add(self, batch: list[Record]) -> None:
+        try:
+            self._registry.exchanges.add([self._row(record) for record in batch])
+        except IntegrityError:  # one of them belongs to a tenant that is gone: keep the others
+            for record in batch:
+                try:
+                    self._registry.exchanges.add([self._row(record)])
+                except IntegrityError:
+                    self._metrics.exchanges_dropped_total.inc()
+
+    def _row(self, record: Record) -> Exchange:
+        conversation = _conversation(record.messages)
+        keep = record.store_text and len(record.messages) <= self._settings.record_text_bytes
+        return Exchange(
+            id=record.id,
+            tenant=record.tenant,
+            alias=record.alias,
+            adapter=record.adapter,
+            digest=record.digest,
+            served=record.served,
+            fallback=record.fallback,
+            engine_id=record.engine_id,
+            status=record.status,
+            created_at=record.created_at,
+            latency_ms=record.latency_ms,
+            ttft_ms=record.ttft_ms,
+            prompt_tokens=record.prompt_tokens,
+            completion_tokens=record.completion_tokens,
+            finish_reason=record.finish_reason,
+            sketch=self._sketch(conversation) if conversation else None,
+            messages={"messages": conversation} if keep and conversation else None,
+            answer=answer_text(record.answer) if record.store_text else None,
+        )
+
+
+def _conversation(raw: bytes) -> list[object]:
+    try:
+        return msgspec.json.decode(raw, type=list[object]) if raw else []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []  # the engine refused it, or it is stranger than a sketch can take
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    message: _Said | None = None
+    delta: _Said | None = None
+    text: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+def answer_text(blocks: Sequence[bytes]) -> str | None:
+    """The first choice's text, from one JSON body or from a stream's events."""
+    raw = b"".join(blocks)
+    if not raw:
+        return None
+    bodies = [e[6:] for e in raw.split(b"\n\n") if e.startswith(b"data: {")] or [raw]
+    said: list[str] = []
+    for body in bodies:
+        try:
+            answer = _answer.decode(body)
+        except msgspec.MsgspecError:
+            continue  # an event cut off, or an error: no text in it
+        for choice in answer.choices:
+            part = choice.message or choice.delta
+            text = choice.text if part is None else part.content
+            if choice.index == 0 and text:
+                said.append(text)
+    return "".join(said)

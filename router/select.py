@@ -1,0 +1,90 @@
+"""Selection: which version a name means, for this tenant, at this moment. Pure.
+
+A name is, in this order: the tenant's alias, an exact served version of the tenant's
+(`adapter@12hex`), a base, or absent (the tenant's default alias, or a base when it has none).
+Whatever else there is, another tenant's names included, is one and the same ModelNotFound.
+
+A request selects once. What it got stays what it is served by, whatever is flipped meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.aliases import Alias
+from registry.tenants import Tenant
+from registry.versions import Version
+from router.errors import ModelNotFound
+from router.view import View
+
+SERVABLE = frozenset({"shadow", "canary", "live", "retired"})
+"""States in which a version may be asked for by its exact name: all have passed the gate. A
+candidate has not met the engine's effect and parity check yet, so no traffic may reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request asked for. `version` None with an `alias`: nothing is live under it.
+
+    `asked` is what the response's `model` says: the client's own word, or the name that stood in
+    for none. `base` is the base's served name, None when any engine's will do.
+    """
+
+    asked: str
+    alias: Alias | None = None
+    adapter: str | None = None
+    version: Version | None = None
+    previous: Version | None = None
+    base: str | None = None
+    policy: str = "fail"
+    wait_ms: int = 0
+
+    @property
+    def wants_base(self) -> bool:
+        """Whether the base itself was asked for, not an adapter."""
+        return self.adapter is None
+
+
+def select(tenant: Tenant, model: str | None, view: View) -> Target:
+    """Raises ModelNotFound."""
+    snapshot = view.snapshot
+    name = model or tenant.default_alias
+    if not name:
+        base = view.bases[0] if view.bases else None
+        return Target(asked=base or "base", base=base)
+    alias = snapshot.aliases.get((tenant.name, name))
+    if alias is not None:
+        return _of_alias(name, alias, view)
+    version = snapshot.served.get(name)
+    if version is not None and version.tenant == tenant.name and version.state in SERVABLE:
+        return Target(
+            asked=name, adapter=version.adapter, version=version, base=base_of(version, view)
+        )
+    if name in view.bases:
+        return Target(asked=name, base=name)
+    raise ModelNotFound(name)
+
+
+def base_of(version: Version, view: View) -> str | None:
+    """The served name of a version's base, where an engine has one by that name."""
+    base = version.manifest.get("base")
+    return base if isinstance(base, str) and base in view.bases else None
+
+
+def _of_alias(name: str, alias: Alias, view: View) -> Target:
+    versions = view.snapshot.versions
+    live = versions.get(alias.live) if alias.live else None
+    previous = versions.get(alias.previous) if alias.previous else None
+    if previous is not None and previous.state not in SERVABLE:
+        previous = None
+    known = live or previous
+    return Target(
+        asked=name,
+        alias=alias,
+        adapter=alias.adapter,
+        version=live,
+        previous=previous,
+        base=base_of(known, view) if known else None,
+        policy=alias.fallback,
+        wait_ms=alias.wait_ms,
+    )

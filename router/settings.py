@@ -1,0 +1,49 @@
+"""Settings of the router process: `SWITCHYARD_ROUTER_*`, read once by `registry.settings.load`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_PORT = {"range": (0, 65535)}
+_SECONDS = {"range": (0.001, 86400)}
+
+
+@dataclass(frozen=True)
+class RouterSettings:
+    """Times are seconds, sizes bytes. A port of 0 means any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = field(default=8080, metadata=_PORT)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = field(default=8081, metadata=_PORT)
+    engine_api_key: str | None = None
+    """Sent to engines; never leaves towards a client. Filled from SWITCHYARD_ENGINE_API_KEY."""
+
+    max_body_bytes: int = field(default=8 << 20, metadata={"range": (1024, 1 << 30)})
+    revision_interval_s: float = field(default=0.25, metadata=_SECONDS)
+    """How often the registry is asked whether anything changed."""
+    reload_interval_s: float = field(default=2.0, metadata=_SECONDS)
+    """How often everything is read anew in any case: heartbeats don't move the revision."""
+    engine_stale_s: float = field(default=15.0, metadata=_SECONDS)
+    """An engine whose last heartbeat was older than this, when it was read, is not used."""
+
+    connect_timeout_s: float = field(default=2.0, metadata=_SECONDS)
+    read_timeout_s: float = field(default=600.0, metadata=_SECONDS)
+    """Longest silence of an engine, also before its first byte."""
+    keepalive_s: float = field(default=4.0, metadata=_SECONDS)
+    """Idle engine connections go before vLLM's own 5 s are over, or requests would race it."""
+    cooldown_s: float = field(default=1.0, metadata=_SECONDS)
+    """An engine that refused or dropped a connection is left alone for this long."""
+    retry_after_s: int = field(default=1, metadata={"range": (1, 3600)})
+    """What a 503 tells the client to wait."""
+    watch_after_s: float = field(default=0.2, metadata=_SECONDS)
+    """From this age on a request is watched for a client that left (quicker ones never are)."""
+    drain_s: float = field(default=30.0, metadata=_SECONDS)
+    """On shutdown, how long requests under way may take to finish."""
+
+    record_queue: int = field(default=10_000, metadata={"range": (1, 10_000_000)})
+    record_batch: int = field(default=500, metadata={"range": (1, 10_000)})
+    record_interval_s: float = field(default=0.25, metadata=_SECONDS)
+    record_text_bytes: int = field(default=256 << 10, metadata={"range": (0, 1 << 30)})
+    """Kept text beyond this is left out (only of tenants that opted in is any kept)."""
+    access_log: bool = True

@@ -1,0 +1,61 @@
+"""A view: what routing derives from one snapshot, worked out once and not at every request.
+
+Immutable, like the snapshot it stands on. Which engines are fresh is judged by the moment at which
+the snapshot was read, not by the clock: when the database is gone, heartbeats stop arriving here
+but the engines go on, and a dead one shows itself by refusing connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from registry.engines import Engine
+from registry.snapshot import Snapshot
+
+_NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class View:
+    """`warm` and `failed` map a version's digest to the ids of engines where it is so."""
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    ready: tuple[Engine, ...] = ()
+    bases: tuple[str, ...] = ()
+    """Names under which bases can be asked for; the first is the one nobody had to name."""
+    warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    failed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a snapshot was ever read."""
+        return self.snapshot.taken_at > 0
+
+    def warm_in(self, digest: str) -> frozenset[str]:
+        """Engines that have answered from this version."""
+        return self.warm.get(digest, _NONE)
+
+    def failed_in(self, digest: str) -> frozenset[str]:
+        """Engines that could not load this version."""
+        return self.failed.get(digest, _NONE)
+
+
+def derive(snapshot: Snapshot, stale_s: float) -> View:
+    """The view of a snapshot; engines silent for more than `stale_s` seconds are not ready."""
+    ready = tuple(
+        engine
+        for engine in snapshot.engines
+        if engine.state == "ready" and snapshot.taken_at - engine.heartbeat_at <= stale_s
+    )
+    placed: dict[str, dict[str, set[str]]] = {"warm": {}, "failed": {}}
+    for (engine_id, digest), placement in snapshot.placements.items():
+        if placement.state in placed:
+            placed[placement.state].setdefault(digest, set()).add(engine_id)
+    return View(
+        snapshot=snapshot,
+        ready=ready,
+        bases=tuple(dict.fromkeys(e.base for e in (*ready, *snapshot.engines))),
+        warm={digest: frozenset(ids) for digest, ids in placed["warm"].items()},
+        failed={digest: frozenset(ids) for digest, ids in placed["failed"].items()},
+    )
