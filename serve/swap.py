@@ -1,0 +1,301 @@
+"""The swap: how a candidate gets to traffic, and why one that should not never does.
+
+For each candidate: stage → warm on every ready engine → effect and parity check on each → certify
+→ flip the aliases → drain → retire. Nothing is remembered between ticks: every tick derives what
+is left to do from registry rows, so that a swapper killed at any moment goes on where it was.
+
+The flip has an intent: the certificate says `"flip": "pending"` before the version is moved to
+live, and `"done"` after. Moving candidate → live succeeds for one of two swappers only: the other
+stands back. A version that is live with a pending flip for longer than GRACE_S lost its swapper:
+anyone finishes it.
+
+Trouble that may pass (no engine, no answer) is tried again; trouble in the content is a
+rejection. Runs in the controller process; knows nothing about drift or training.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from monitoring.metrics import Metrics
+from registry import Registry
+from registry.aliases import Alias
+from registry.engines import Engine
+from registry.errors import InvalidTransition, NotFound
+from registry.versions import Version
+from serve.certificate import Certificate
+from serve.client import AdapterUnavailable, EngineClient, EngineError, EngineFault
+from serve.inspection import Rejected, Transient, inspect, measure, name_refusal
+from serve.settings import SwapSettings
+
+_log = structlog.get_logger()
+
+GRACE_S = 10.0
+RETRY_FAILED_S = 30.0
+
+ClientFor = Callable[[Engine], EngineClient]
+
+
+class Swapper:
+    """`client_for` makes a client for an engine's row; tests and TLS set-ups hand in their own."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: SwapSettings,
+        metrics: Metrics,
+        *,
+        client_for: ClientFor | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._metrics = metrics
+        self._client_for = client_for or self._client
+        self._clock = clock
+        self._clients: dict[tuple[str, str], EngineClient] = {}
+        self._failed: set[str] = set()
+
+    async def startup(self) -> None:
+        """Nothing to prepare: all state is in the registry."""
+
+    async def shutdown(self, timeout_s: float | None = None) -> None:
+        """Close connections. A swap that was cut short goes on with the next swapper."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.close()
+
+    async def tick(self) -> None:
+        """Do what the registry says is left to do. Raises only what the registry raises."""
+        engines = await asyncio.to_thread(
+            self._registry.engines.ready, self._settings.heartbeat_max_age_s
+        )
+        aliases = await asyncio.to_thread(self._registry.aliases.all)
+        await self._finish_interrupted()
+        await self._retire_drained(aliases)
+        await self._warm_live(engines, aliases)
+        for version in await self._candidates():
+            await self._consider(version, engines)
+
+    # Candidates
+
+    async def _candidates(self) -> list[Version]:
+        """Oldest wish first, so that of two for one alias the later stays."""
+        found = await asyncio.to_thread(self._registry.versions.all, state="candidate")
+        return sorted(found, key=lambda version: (version.state_at, version.digest))
+
+    async def _consider(self, version: Version, engines: list[Engine]) -> None:
+        requested = bool(version.reasons.get("requested_by"))
+        if version.verdict != "promote" and not requested:
+            summary = version.reasons.get("summary") or f"the verdict is {version.verdict}"
+            await self._reject(version, f"verdict:{version.verdict}", {"summary": summary})
+            return
+        tenant = await asyncio.to_thread(self._registry.tenants.get, version.tenant)
+        if not (tenant.auto_promote or requested) or not engines:
+            return
+        try:
+            certificates = await self._check(version, engines)
+        except Rejected as refusal:
+            evidence = {"summary": str(refusal), **refusal.figures}
+            await self._reject(version, refusal.rule, evidence)
+        except Transient as trouble:
+            if version.digest not in self._failed:
+                self._failed.add(version.digest)
+                self._metrics.swaps_total.labels("failed").inc()
+            _log.warning("swap.waits", version=version.served_name, why=str(trouble))
+        else:
+            await self._promote(version, certificates)
+
+    async def _check(self, version: Version, engines: list[Engine]) -> dict[str, Certificate]:
+        """{engine id: certificate}, all passed. Raises Rejected, Transient."""
+        subject = await asyncio.to_thread(
+            inspect, self._registry.store, version, self._settings, engines
+        )
+        certificates: dict[str, Certificate] = {}
+        for engine in engines:
+            client = self._client_for(engine)
+            await self._warm(client, engine, version)
+            try:
+                certificate = await measure(
+                    client, engine.base, version.served_name, subject, self._settings
+                )
+            except EngineError as error:
+                if error.transient:
+                    raise Transient(str(error)) from None
+                raise Rejected("effect-and-parity", str(error)) from None
+            except EngineFault as fault:
+                raise Transient(str(fault)) from None
+            self._metrics.parity_abs_logprob.labels(version.tenant).set(certificate.parity_mean)
+            self._metrics.effect_abs_logprob.labels(version.tenant).set(certificate.effect_mean)
+            if not certificate.passed:
+                raise Rejected(
+                    "effect-and-parity",
+                    f"on {engine.id}: {certificate.reason}",
+                    {"engine": engine.id, **certificate.figures()},
+                )
+            certificates[engine.id] = certificate
+        return certificates
+
+    async def _promote(self, version: Version, certificates: dict[str, Certificate]) -> None:
+        """Certify, claim, flip. Another swapper that claims first makes this a no-op."""
+        versions = self._registry.versions
+        figures = {
+            "engines": {name: c.figures() for name, c in certificates.items()},
+            "passed": True,
+            "at": self._clock(),
+            "candidate_at": version.state_at,
+        }
+        current = await asyncio.to_thread(versions.get, version.digest)
+        if current.state != "candidate":
+            return
+        await asyncio.to_thread(versions.certify, version.digest, {**figures, "flip": "pending"})
+        try:
+            await asyncio.to_thread(versions.move, version.digest, "live")
+        except InvalidTransition:
+            _log.info("swap.claimed_elsewhere", version=version.served_name)
+            return
+        await self._flip(version, figures)
+
+    async def _flip(self, version: Version, figures: dict[str, Any]) -> None:
+        """Point every alias of the adapter at a version that is certified and claimed."""
+        aliases = self._registry.aliases
+        names = await asyncio.to_thread(aliases.of_adapter, version.tenant, version.adapter)
+        if not names:
+            names = [
+                await asyncio.to_thread(
+                    aliases.ensure, version.tenant, version.adapter, version.adapter
+                )
+            ]
+        before = {alias.name: alias.live for alias in names}
+        for alias in names:
+            await asyncio.to_thread(aliases.flip, version.tenant, alias.name, version.digest)
+        seconds = max(0.0, self._clock() - float(figures["candidate_at"]))
+        await self._decide(
+            version,
+            "promote",
+            "effect-and-parity",
+            {"seconds": round(seconds, 3), "replaced": before, **figures["engines"]},
+        )
+        await asyncio.to_thread(
+            self._registry.versions.certify, version.digest, {**figures, "flip": "done"}
+        )
+        self._metrics.swaps_total.labels("promoted").inc()
+        self._metrics.swap_seconds.observe(seconds)
+        self._failed.discard(version.digest)
+        _log.info("swap.promoted", version=version.served_name, tenant=version.tenant,
+                  seconds=round(seconds, 2))  # fmt: skip
+
+    async def _reject(self, version: Version, rule: str, evidence: dict[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(
+                self._registry.versions.move,
+                version.digest,
+                "rejected",
+                {"rejected_because": evidence["summary"]},
+            )
+        except InvalidTransition:  # another swapper was faster
+            return
+        await self._decide(version, "reject", rule, evidence)
+        self._metrics.swaps_total.labels("rejected").inc()
+        self._failed.discard(version.digest)
+        _log.warning("swap.rejected", version=version.served_name, tenant=version.tenant,
+                     rule=rule, why=evidence["summary"])  # fmt: skip
+
+    async def _decide(
+        self, version: Version, kind: str, rule: str, evidence: dict[str, Any]
+    ) -> None:
+        await asyncio.to_thread(
+            self._registry.decisions.record,
+            version.tenant,
+            version.adapter,
+            kind,
+            rule,
+            by=str(version.reasons.get("requested_by") or "swapper"),
+            digest=version.digest,
+            job_id=version.job_id,
+            evidence=evidence,
+        )
+        self._metrics.decisions_total.labels(kind).inc()
+
+    # What is live
+
+    async def _finish_interrupted(self) -> None:
+        """Flips that a killed swapper began."""
+        for version in await asyncio.to_thread(self._registry.versions.all, state="live"):
+            pending = version.certificate.get("flip") == "pending"
+            if pending and self._clock() - version.state_at > GRACE_S:
+                _log.info("swap.resumed", version=version.served_name)
+                await self._flip(version, dict(version.certificate))
+
+    async def _retire_drained(self, aliases: list[Alias]) -> None:
+        """Live versions that no alias has pointed at for `drain_s` seconds."""
+        pointed = {alias.live for alias in aliases}
+        for version in await asyncio.to_thread(self._registry.versions.all, state="live"):
+            if version.digest in pointed or version.certificate.get("flip") == "pending":
+                continue
+            moved = [a.updated_at for a in aliases
+                     if (a.tenant, a.adapter) == (version.tenant, version.adapter)]  # fmt: skip
+            if self._clock() - max([version.state_at, *moved]) < self._settings.drain_s:
+                continue
+            if await asyncio.to_thread(self._registry.aliases.retire, version.digest):
+                _log.info("swap.retired", version=version.served_name)
+
+    async def _warm_live(self, engines: list[Engine], aliases: list[Alias]) -> None:
+        """Load what is live into engines that do not have it: they started after the swap."""
+        wanted = {alias.live: None for alias in aliases if alias.live}
+        wanted |= {a.previous: None for a in aliases if a.previous and a.fallback == "previous"}
+        if not wanted or not engines:
+            return
+        placed = {
+            (p.engine_id, p.digest): p
+            for p in await asyncio.to_thread(self._registry.engines.placements)
+        }
+        for engine in engines:
+            for digest in wanted:
+                known = placed.get((engine.id, digest))
+                if known is not None and (
+                    known.state == "warm" or self._clock() - known.updated_at < RETRY_FAILED_S
+                ):
+                    continue
+                try:
+                    version = await asyncio.to_thread(self._registry.versions.get, digest)
+                    await self._warm(self._client_for(engine), engine, version)
+                except (NotFound, Rejected, Transient) as trouble:
+                    _log.warning("swap.not_warm", engine=engine.id, digest=digest[:12],
+                                 why=str(trouble))  # fmt: skip
+
+    async def _warm(self, client: EngineClient, engine: Engine, version: Version) -> None:
+        """Make an engine load a version and note it. Raises Rejected, Transient."""
+        try:
+            load_ms = await client.warm(
+                version.served_name, timeout_s=self._settings.warm_timeout_s
+            )
+        except AdapterUnavailable as refusal:
+            reason = await asyncio.to_thread(
+                name_refusal, self._registry.store, version, refusal.reason
+            )
+            await asyncio.to_thread(
+                self._registry.engines.place, engine.id, version.digest, "failed", reason=reason
+            )
+            raise Rejected("engine-refused", f"{engine.id} does not load it: {reason}") from None
+        except EngineFault as fault:
+            raise Transient(str(fault)) from None
+        await asyncio.to_thread(
+            self._registry.engines.place, engine.id, version.digest, "warm", load_ms=load_ms
+        )
+        self._metrics.adapter_load_seconds.observe(load_ms / 1000)
+
+    def _client(self, engine: Engine) -> EngineClient:
+        key = (engine.id, engine.url)
+        if key not in self._clients:
+            self._clients[key] = EngineClient(
+                engine.url,
+                self._settings.engine_api_key,
+                timeout_s=self._settings.request_timeout_s,
+            )
+        return self._clients[key]
