@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base, Database, JsonObject, bump, now
+from registry.database import Base, Database, JsonObject, bump, now, queue
 from registry.errors import AlreadyExists, NotFound
 from registry.names import check_name
 from registry.tenants import Tenant
@@ -48,6 +50,7 @@ class Adapters:
             tenant=tenant, name=name, base=base, answers=answers or {}, training=training or {}
         )
         with self._database.write() as session:
+            queue(session, "adapters")
             if session.get(Tenant, tenant) is None:
                 raise NotFound("tenant", tenant)
             if session.get(Adapter, (tenant, name)) is not None:
@@ -69,7 +72,9 @@ class Adapters:
         try:
             return self.get(tenant, name)
         except NotFound:
-            return self.create(tenant, name, base)
+            with suppress(AlreadyExists):  # somebody else made it meanwhile
+                return self.create(tenant, name, base)
+            return self.get(tenant, name)
 
     def update(self, tenant: str, name: str, **fields: JsonObject) -> Adapter:
         """Set `answers` or `training`. Raises NotFound; TypeError for another field."""

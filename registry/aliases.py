@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ForeignKeyConstraint, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base, Database, bump, now
+from registry.adapters import Adapter
+from registry.database import Base, Database, bump, now, queue
 from registry.errors import InvalidTransition, NotFound
 from registry.names import check_name
 from registry.tenants import Tenant
@@ -53,14 +54,16 @@ class Aliases:
     ) -> Alias:
         """The alias, made if it isn't there; a tenant's first alias becomes its default.
 
-        Raises InvalidName; ValueError for a fallback that is not one of FALLBACKS.
+        Raises InvalidName, NotFound (the adapter), ValueError (a fallback not in FALLBACKS).
         """
         check_name("alias", name)
-        if fallback not in FALLBACKS:
-            raise ValueError(f"fallback {fallback!r}: expected one of {', '.join(FALLBACKS)}")
+        _check_fallback(fallback)
         with self._database.write() as session:
+            queue(session, "aliases")
             alias = session.get(Alias, (tenant, name))
             if alias is None:
+                if session.get(Adapter, (tenant, adapter)) is None:
+                    raise NotFound("adapter", f"{tenant}/{adapter}")
                 alias = Alias(
                     tenant=tenant, name=name, adapter=adapter, fallback=fallback, wait_ms=wait_ms
                 )
@@ -101,7 +104,7 @@ class Aliases:
             alias = session.get(Alias, (tenant, name), with_for_update=True)
             if alias is None:
                 raise NotFound("alias", f"{tenant}/{name}")
-            version = session.get(Version, digest)
+            version = session.get(Version, digest, with_for_update=True)  # `retire` waits for it
             if version is None or (version.tenant, version.adapter) != (tenant, alias.adapter):
                 raise NotFound("version", digest[:12])
             if version.state == "rejected":
@@ -119,9 +122,9 @@ class Aliases:
     def retire(self, digest: str) -> bool:
         """Retire a version that no alias points at any more; False if one still does."""
         with self._database.write() as session:
+            version = session.get(Version, digest, with_for_update=True)  # `flip` waits for it
             if session.scalar(select(Alias).where(Alias.live == digest).limit(1)) is not None:
                 return False
-            version = session.get(Version, digest)
             if version is None or version.state != "live":
                 return False
             move(session, digest, "retired")
@@ -129,7 +132,10 @@ class Aliases:
         return True
 
     def update(self, tenant: str, name: str, **fields: object) -> Alias:
-        """Set routing fields (fallback, wait_ms, canary…, shadow…). Raises NotFound, TypeError."""
+        """Set routing fields (fallback, wait_ms, canary…, shadow…).
+
+        Raises NotFound, TypeError (no such field), ValueError (a fallback not in FALLBACKS).
+        """
         allowed = {
             "fallback",
             "wait_ms",
@@ -140,6 +146,8 @@ class Aliases:
         }
         if fields.keys() - allowed:
             raise TypeError(f"an alias has no field {', '.join(sorted(fields.keys() - allowed))}")
+        if "fallback" in fields:
+            _check_fallback(fields["fallback"])
         with self._database.write() as session:
             alias = session.get(Alias, (tenant, name), with_for_update=True)
             if alias is None:
@@ -149,3 +157,8 @@ class Aliases:
             alias.updated_at = now()
             bump(session)
         return alias
+
+
+def _check_fallback(fallback: object) -> None:
+    if fallback not in FALLBACKS:
+        raise ValueError(f"fallback {fallback!r}: expected one of {', '.join(FALLBACKS)}")

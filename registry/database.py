@@ -15,11 +15,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, Engine, create_engine, event, text
+from sqlalchemy import JSON, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from registry.errors import SchemaOutdated
+from registry.errors import DatabaseUnavailable, SchemaOutdated
 
 JsonObject = dict[str, Any]
 
@@ -63,29 +64,47 @@ class Database:
         self.engine: Engine = create_engine(
             self.url,
             pool_pre_ping=not self.is_sqlite,
+            hide_parameters=True,  # an error's text would else show tenants' texts and key hashes
             connect_args={"timeout": 30} if self.is_sqlite else {"connect_timeout": 5},
         )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _sqlite_connect)
             event.listen(self.engine, "begin", _sqlite_begin)
+        else:
+            event.listen(self.engine, "connect", _postgres_connect)
+        # PostgreSQL's default shows each statement what was committed meanwhile: not one view.
+        one_view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reader = self.engine.execution_options(**one_view)
+        self._shown = f"{parsed.get_backend_name()}://{parsed.host or ''}/{parsed.database or ''}"
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read transaction: one consistent view."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A read transaction: one consistent view. Raises DatabaseUnavailable."""
+        with (
+            self._available(),
+            Session(self._reader, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A write transaction: committed when the block ends, rolled back if it raises."""
+        """A write transaction: committed when the block ends, rolled back if it raises.
+
+        Raises DatabaseUnavailable.
+        """
         engine = self.engine.execution_options(**{_WRITE: True})
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with (
+            self._available(),
+            Session(engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     def migrate(self) -> None:
         """Bring the schema to this code's revision; safe to call from several processes at once."""
         engine = self.engine.execution_options(**{_WRITE: True})
-        with engine.begin() as connection:
+        with self._available(), engine.begin() as connection:
             if not self.is_sqlite:  # SQLite's write lock, taken at BEGIN, does the same
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             config = _alembic_config()
@@ -95,7 +114,7 @@ class Database:
     def require_current(self) -> None:
         """Raise SchemaOutdated unless the schema is at this code's revision."""
         expected = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-        with self.engine.connect() as connection:
+        with self._available(), self.engine.connect() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
         if found != expected:
             raise SchemaOutdated(found, str(expected))
@@ -104,14 +123,34 @@ class Database:
         """Give back every connection."""
         self.engine.dispose()
 
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            reason = " ".join(str(error.orig).split())
+            raise DatabaseUnavailable(self._shown, reason) from error
+
 
 def bump(session: Session, name: str = "routing") -> None:
     """Note, in the same transaction, that something changed that routers must see."""
     row = session.get(Revision, name, with_for_update=True)
     if row is None:
+        queue(session, "revisions")
+        row = session.get(Revision, name, with_for_update=True)
+    if row is None:
         session.add(Revision(name=name, value=1))
     else:
         row.value += 1
+
+
+def queue(session: Session, what: str) -> None:
+    """Wait for other transactions that look whether `what` is there before they add it.
+
+    Until this one ends. SQLite's write transactions wait for one another anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
 
 def _with_driver(url: str) -> str:
@@ -130,6 +169,18 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _postgres_connect(connection: Any, _record: Any) -> None:
+    from psycopg.types.string import StrDumper  # only here: SQLite's users need no psycopg
+
+    class WithoutNul(StrDumper):
+        """PostgreSQL's text has no NUL, and a client may send one: it becomes U+FFFD."""
+
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\ufffd"))
+
+    connection.adapters.register_dumper(str, WithoutNul)
 
 
 def _sqlite_begin(connection: Any) -> None:

@@ -103,8 +103,13 @@ class Engines:
     def place(
         self, engine_id: str, digest: str, state: str, *, reason: str = "", load_ms: float = 0.0
     ) -> None:
-        """Record that a version is "warm" in an engine, or "failed" there and why."""
+        """Record that a version is "warm" in an engine, or "failed" there and why.
+
+        Raises NotFound (the engine).
+        """
         with self._database.write() as session:
+            if session.get(Engine, engine_id) is None:
+                raise NotFound("engine", engine_id)
             session.merge(
                 Placement(
                     engine_id=engine_id,

@@ -7,6 +7,7 @@ RegistryError
 ├── InvalidTransition     a version or job can't go from its state to the one asked for
 ├── LeaseLost             a job is not (or no longer) held by the worker that says so
 ├── SchemaOutdated        the database is at another revision than this code
+├── DatabaseUnavailable   the database is gone, locked, full or unreadable: try again later
 └── StoreError
     ├── ContentMissing    no object with that digest
     ├── ContentCorrupted  an object's bytes do not have the digest they are filed under
@@ -69,6 +70,16 @@ class SchemaOutdated(RegistryError):
         super().__init__(
             f"the registry's schema is at revision {found or 'none'}, this version of Switchyard "
             f"expects {expected}: run `switchyard registry migrate`"
+        )
+
+
+class DatabaseUnavailable(RegistryError):
+    """The database is gone, locked, full or unreadable. What was written is not there."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"the registry's database {where} can't be used: {reason} (is it running, and is "
+            "SWITCHYARD_REGISTRY_DATABASE_URL right?)"
         )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from sqlalchemy import ForeignKey, LargeBinary, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base, Database, JsonObject, now
+from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import NotFound
 from registry.names import new_id
+from registry.tenants import Tenant
 
 
 class Exchange(Base):
@@ -75,9 +76,19 @@ class Exchanges:
         self._database = database
 
     def add(self, rows: Sequence[Exchange]) -> None:
-        """Write a batch in one transaction."""
+        """Write a batch in one transaction.
+
+        Rows that are there already are left out, so that a batch whose outcome is unknown can be
+        written again; so are those of tenants that were deleted meanwhile.
+        """
+        batch = {row.id: row for row in rows}
         with self._database.write() as session:
-            session.add_all(rows)
+            queue(session, "exchanges")  # numbers come into sight in order, so `since` skips none
+            known = {*session.scalars(select(Exchange.id).where(Exchange.id.in_(batch)))}
+            tenants = {*session.scalars(select(Tenant.name))}
+            session.add_all(
+                row for row in batch.values() if row.id not in known and row.tenant in tenants
+            )
 
     def get(self, tenant: str, exchange_id: str) -> Exchange:
         """Raises NotFound, also for another tenant's exchange."""
@@ -122,6 +133,7 @@ class Exchanges:
         """Idempotent by exchange: said again, it replaces what was said. Raises NotFound."""
         exchange = self.get(tenant, exchange_id)
         with self._database.write() as session:
+            queue(session, "feedback")
             row = session.scalar(select(Feedback).where(Feedback.exchange_id == exchange_id))
             if row is None:
                 row = Feedback(

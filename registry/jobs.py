@@ -6,9 +6,10 @@ from __future__ import annotations
 from sqlalchemy import ForeignKey, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.database import Base, Database, JsonObject, now
+from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import InvalidTransition, LeaseLost, NotFound
 from registry.names import new_id
+from registry.tenants import Tenant
 
 ACTIVE = ("validating_files", "queued", "running")
 FINAL = ("succeeded", "failed", "cancelled")
@@ -88,12 +89,15 @@ class Jobs:
         trigger: str = "cli",
         idempotency_key: str | None = None,
     ) -> Job:
-        """A new job; with a key that was used before, the job that has it."""
+        """A new job; with a key that was used before, the job that has it. Raises NotFound."""
         with self._database.write() as session:
             if idempotency_key is not None:
+                queue(session, "jobs")
                 found = session.scalar(select(Job).where(Job.idempotency_key == idempotency_key))
                 if found is not None:
                     return found
+            if session.get(Tenant, tenant) is None:
+                raise NotFound("tenant", tenant)
             job = Job(
                 tenant=tenant,
                 adapter=adapter,
@@ -177,9 +181,15 @@ class Jobs:
         return job
 
     def release(self, job_id: str, worker: str) -> None:
-        """Put a job back, for another worker to take (a worker that is shutting down)."""
+        """Put a job back, for another worker to take (a worker that is shutting down).
+
+        One that was to be cancelled is cancelled: nobody is left to end it.
+        """
         with self._database.write() as session:
             job = _held(session, job_id, worker)
+            if job.cancel_requested:
+                _finish(session, job, "cancelled")
+                return
             job.state, job.lease_owner, job.lease_until = "queued", None, None
             session.add(JobEvent(job_id=job_id, level="warn", message=f"Put back by {worker}"))
 
@@ -260,14 +270,28 @@ class Jobs:
     ) -> Job:
         with self._database.write() as session:
             job = _held(session, job_id, worker)
-            job.state, job.finished_at = state, now()
-            job.digest, job.error = digest, error
-            job.result = result or {}
-            job.lease_owner, job.lease_until = None, None
-            level = "error" if state == "failed" else "info"
-            message = f"The job has {state}" if error is None else f"Failed: {error['message']}"
-            session.add(JobEvent(job_id=job_id, level=level, message=message))
+            _finish(session, job, state, digest=digest, result=result, error=error)
         return job
+
+
+def _finish(
+    session: Session,
+    job: Job,
+    state: str,
+    *,
+    digest: str | None = None,
+    result: JsonObject | None = None,
+    error: JsonObject | None = None,
+) -> None:
+    job.state, job.finished_at = state, now()
+    job.digest, job.error = digest, error
+    job.result = result or {}
+    job.lease_owner, job.lease_until = None, None
+    message = "The job was cancelled" if state == "cancelled" else f"The job has {state}"
+    if error is not None:
+        message = f"Failed: {error['message']}"
+    level = "error" if state == "failed" else "info"
+    session.add(JobEvent(job_id=job.id, level=level, message=message))
 
 
 def _held(session: Session, job_id: str, worker: str) -> Job:

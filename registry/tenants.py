@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ForeignKey, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base, Database, bump, now
+from registry.database import Base, Database, bump, now, queue
 from registry.errors import AlreadyExists, NotFound
 from registry.names import check_name, new_id
 
@@ -97,6 +97,7 @@ class Tenants:
             auto_retrain=auto_retrain,
         )
         with self._database.write() as session:
+            queue(session, "tenants")
             if session.get(Tenant, name) is not None:
                 raise AlreadyExists("tenant", name)
             session.add(tenant)
@@ -118,7 +119,7 @@ class Tenants:
 
     def update(self, name: str, **fields: object) -> Tenant:
         """Set some of Tenant's columns. Raises NotFound; TypeError for a column that is not one."""
-        unknown = fields.keys() - (Tenant.__table__.columns.keys() - {"name", "created_at"})
+        unknown = fields.keys() - ({*Tenant.__table__.columns.keys()} - {"name", "created_at"})
         if unknown:
             raise TypeError(f"a tenant has no field {', '.join(sorted(unknown))}")
         with self._database.write() as session:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqlalchemy import ForeignKeyConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.database import Base, Database, JsonObject, bump, now
+from registry.adapters import Adapter
+from registry.database import Base, Database, JsonObject, bump, now, queue
 from registry.errors import AlreadyExists, InvalidTransition, NotFound
 from registry.names import served_name
 
@@ -80,14 +81,17 @@ class Versions:
     ) -> Version:
         """A new candidate. Publishing the same content again returns the version there is.
 
-        Raises AlreadyExists when another tenant or adapter owns that digest.
+        Raises NotFound (the adapter); AlreadyExists when another one owns that digest.
         """
         with self._database.write() as session:
+            queue(session, "versions")
             found = session.get(Version, digest)
             if found is not None:
                 if (found.tenant, found.adapter) != (tenant, adapter):
                     raise AlreadyExists("version", digest[:12])
                 return found
+            if session.get(Adapter, (tenant, adapter)) is None:
+                raise NotFound("adapter", f"{tenant}/{adapter}")
             version = Version(
                 digest=digest,
                 tenant=tenant,
@@ -119,7 +123,7 @@ class Versions:
         if len(prefix) >= 6 and all(c in "0123456789abcdef" for c in prefix):
             query = query.where(Version.digest.startswith(prefix, autoescape=True))
             with self._database.read() as session:
-                found = [*session.scalars(query.limit(2))]
+                found: list[Version] = [*session.scalars(query.limit(2))]
             if len(found) == 1 and ("@" not in name or found[0].served_name.startswith(name)):
                 return found[0]
         raise NotFound("version", name)

@@ -1,0 +1,175 @@
+"""Exchanges and feedback: said twice is said once, and a reader that follows misses nothing."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from registry import Registry
+from registry.errors import NotFound
+from tests.registry.making import make_exchange
+
+
+@pytest.fixture
+def served(registry: Registry) -> Registry:
+    """A registry with two tenants, so that there can be exchanges."""
+    registry.tenants.create("acme")
+    registry.tenants.create("lex")
+    return registry
+
+
+def test_a_batch_is_kept_in_order_and_can_be_followed(served: Registry) -> None:
+    assert served.exchanges.last_number() == 0
+    served.exchanges.add([make_exchange(n) for n in range(3)])
+    served.exchanges.add([make_exchange(3), make_exchange(0, "lex")])
+    rows = served.exchanges.since(0)
+    assert [row.id for row in rows] == [
+        "chatcmpl-acme-0",
+        "chatcmpl-acme-1",
+        "chatcmpl-acme-2",
+        "chatcmpl-acme-3",
+        "chatcmpl-lex-0",
+    ]
+    assert served.exchanges.last_number() == rows[-1].number
+    assert [row.number for row in served.exchanges.since(0, limit=2)] == [
+        row.number for row in rows[:2]
+    ]
+    assert [row.id for row in served.exchanges.since(rows[2].number, tenant="acme")] == [
+        "chatcmpl-acme-3"
+    ]
+
+
+def test_a_batch_that_is_written_again_is_kept_once(served: Registry) -> None:
+    served.exchanges.add([make_exchange(1), make_exchange(2)])
+    served.exchanges.add([make_exchange(2), make_exchange(3), make_exchange(3)])
+    assert len(served.exchanges.since(0)) == 3
+    served.exchanges.add([])
+
+
+def test_a_deleted_tenants_exchanges_do_not_hold_up_the_others(served: Registry) -> None:
+    served.tenants.delete("lex")
+    served.exchanges.add([make_exchange(1), make_exchange(1, "lex"), make_exchange(2)])
+    assert [row.id for row in served.exchanges.since(0)] == ["chatcmpl-acme-1", "chatcmpl-acme-2"]
+
+
+def test_text_with_signs_that_a_database_might_not_take_is_kept(served: Registry) -> None:
+    text = "NUL \x00, emoji 🚂, quotes ' \" ; and \\ and 𝔘𝔫𝔦𝔠𝔬𝔡𝔢"
+    row = make_exchange(1, text=text)
+    row.answer = text
+    served.exchanges.add([row])
+    [kept] = served.exchanges.since(0)
+    assert kept.messages == {"messages": [{"role": "user", "content": text}]}
+    assert kept.answer is not None
+    assert kept.answer.replace("\ufffd", "\x00") == text
+    assert kept.sketch == b"\x00\x01"
+
+
+def test_a_reader_that_follows_many_writers_misses_nothing(served: Registry) -> None:
+    """Numbers are drawn before a transaction ends: a later one must not come into sight first."""
+    done = threading.Event()
+
+    def write(writer: int) -> None:
+        for batch in range(10):
+            first = writer * 1000 + batch * 3
+            served.exchanges.add([make_exchange(first + n) for n in range(3)])
+
+    def write_all() -> None:
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                [*pool.map(write, range(4))]
+        finally:
+            done.set()
+
+    writing = threading.Thread(target=write_all)
+    writing.start()
+    seen: list[str] = []
+    cursor = 0
+    while True:
+        last = done.is_set()
+        for row in served.exchanges.since(cursor):
+            seen.append(row.id)
+            cursor = row.number
+        if last:
+            break
+    writing.join()
+    assert len(seen) == 120
+    assert len({*seen}) == 120
+
+
+def test_old_exchanges_can_be_forgotten_for_one_tenant_or_all(served: Registry) -> None:
+    for tenant in ("acme", "lex"):
+        served.exchanges.add([make_exchange(n, tenant) for n in range(10)])
+    assert served.exchanges.forget_before(1005.0, "acme") == 5
+    assert served.exchanges.forget_before(1008.0) == 3 + 8
+    assert len(served.exchanges.since(0)) == 4
+
+
+def test_feedback_said_again_replaces_what_was_said(served: Registry) -> None:
+    served.exchanges.add([make_exchange(1, text="Where is my parcel?")])
+    first = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0, label="wrong")
+    again = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction="delivery")
+    assert again.id == first.id
+    assert (again.rating, again.label, again.correction) == (None, None, "delivery")
+    assert len(served.exchanges.corrections("acme", "tickets")) == 1
+
+
+def test_feedback_from_many_at_once_is_one_row(served: Registry) -> None:
+    served.exchanges.add([make_exchange(1, text="Where is my parcel?")])
+    with ThreadPoolExecutor(8) as pool:
+        ids = {
+            *pool.map(
+                lambda n: (
+                    served.exchanges.give_feedback(
+                        "acme", "chatcmpl-acme-1", correction=f"answer {n}"
+                    ).id
+                ),
+                range(8),
+            )
+        }
+    assert len(ids) == 1
+    [row] = served.exchanges.corrections("acme", "tickets")
+    assert row.id in ids
+
+
+def test_feedback_belongs_to_the_adapter_and_version_that_answered(served: Registry) -> None:
+    exchange = make_exchange(1)
+    served.exchanges.add([make_exchange(1)])
+    feedback = served.exchanges.give_feedback("acme", exchange.id, rating=1.0)
+    assert (feedback.tenant, feedback.adapter, feedback.digest) == (
+        "acme",
+        "tickets",
+        exchange.digest,
+    )
+
+
+def test_nobody_rates_another_tenants_exchange(served: Registry) -> None:
+    served.exchanges.add([make_exchange(1)])
+    with pytest.raises(NotFound, match="completion 'chatcmpl-acme-1' does not exist"):
+        served.exchanges.give_feedback("lex", "chatcmpl-acme-1", rating=-1.0)
+    with pytest.raises(NotFound):
+        served.exchanges.give_feedback("acme", "chatcmpl-nothing", rating=-1.0)
+
+
+def test_a_correction_without_its_prompt_is_no_example(served: Registry) -> None:
+    served.exchanges.add([make_exchange(n) for n in range(2)])
+    prompt = {"messages": [{"role": "user", "content": "Where is my parcel?"}]}
+    for n, messages in enumerate([None, prompt]):
+        served.exchanges.give_feedback(
+            "acme", f"chatcmpl-acme-{n}", correction="delivery", messages=messages
+        )
+    [row] = served.exchanges.corrections("acme", "tickets")
+    assert (row.exchange_id, row.messages) == ("chatcmpl-acme-1", prompt)
+
+
+def test_corrections_are_used_by_one_job(served: Registry) -> None:
+    served.exchanges.add([make_exchange(n, text=f"Ticket {n}") for n in range(4)])
+    for n in range(4):
+        served.exchanges.give_feedback("acme", f"chatcmpl-acme-{n}", correction="delivery")
+    rows = served.exchanges.corrections("acme", "tickets")
+    served.exchanges.mark_used([row.id for row in rows[:3]], "ftjob-1")
+    left = served.exchanges.corrections("acme", "tickets")
+    assert [row.exchange_id for row in left] == ["chatcmpl-acme-3"]
+    assert len(served.exchanges.corrections("acme", "tickets", unused=False)) == 4
+    assert served.exchanges.corrections("acme", "other") == []
