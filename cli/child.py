@@ -72,6 +72,11 @@ class Child:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of the process that ended last; negative for a signal."""
+        return None if self.process is None else self.process.poll()
+
     def ask_to_end(self) -> None:
         """SIGTERM: finish what you began."""
         if self.process is not None and self.process.poll() is None:
@@ -96,7 +101,7 @@ class Child:
 
     def ending(self) -> str:
         """How the process ended, for a person."""
-        code = None if self.process is None else self.process.returncode
+        code = self.exit_code
         if code is None:
             return "did not end"
         if code < 0:

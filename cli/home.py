@@ -104,17 +104,14 @@ class Home:
             file.write(key + "\n")
         return key
 
-    def demo_keys(self) -> dict[str, str]:
-        """{tenant: secret} of the demo's tenants; empty where the demo never ran."""
-        try:
-            keys: dict[str, str] = json.loads((self.folder / "demo-keys.json").read_text())
-        except FileNotFoundError:
-            return {}
-        return keys
+    def demo_tenants(self) -> dict[str, dict[str, Any]]:
+        """{tenant: {"key", "messages"}} of the demo's tenants; empty where the demo never ran."""
+        return read_json(self.folder / "demo-keys.json")
 
-    def save_demo_keys(self, keys: Mapping[str, str]) -> None:
-        """Keep them readable by this user only."""
-        write_private(self.folder / "demo-keys.json", json.dumps(dict(keys), indent=2) + "\n")
+    def save_demo_tenants(self, tenants: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep their keys, and a prompt for each, readable by this user only."""
+        text = json.dumps(tenants, indent=2, ensure_ascii=False)
+        write_private(self.folder / "demo-keys.json", text + "\n")
 
 
 def write_private(path: Path, text: str) -> None:

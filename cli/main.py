@@ -1,7 +1,7 @@
 """The command `switchyard`: collects the commands, and turns every error into one clear line.
 
 Exit codes: 0 done, 1 an error (one line on stderr, a traceback only with --debug), 2 wrong usage,
-130 interrupted.
+78 a process that can't start and needn't be tried again, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import adapters, base, decisions, jobs, keys, registry_commands, status, tenants, training
-from cli.errors import CliError
+from cli import (
+    adapters,
+    base,
+    decisions,
+    jobs,
+    keys,
+    processes,
+    registry_commands,
+    status,
+    tenants,
+    training,
+    up,
+)
 from cli.home import Home
 from cli.invocation import Invocation
 
@@ -24,7 +35,7 @@ class OneLineErrors(TyperGroup):
     """The group at the top: the edge where an exception ends and a message begins."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. Raises typer.Exit(1) where it failed, after saying why."""
+        """Run the command. Raises typer.Exit where it failed, after saying why."""
         try:
             return super().invoke(ctx)
         except (typer.TyperException, typer.Exit, typer.Abort, BrokenPipeError):
@@ -34,20 +45,13 @@ class OneLineErrors(TyperGroup):
             if invocation is None or invocation.debug:
                 raise
             print(f"switchyard: {explain(error)}", file=sys.stderr)
-            raise typer.Exit(1) from None
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
 
 def explain(error: Exception) -> str:
     """What went wrong, for a person."""
-    from sqlalchemy.exc import DBAPIError
-
-    from registry.errors import RegistryError
-    from registry.settings import SettingsError
-
-    if isinstance(error, DBAPIError):
-        return f"the registry's database gave an error: {error.orig}"
-    if isinstance(error, CliError | RegistryError | SettingsError):
-        return str(error)
+    if type(error).__module__.partition(".")[0] in _ROOMS:
+        return str(error)  # ours are written for people: what, where, expected, what to do next
     if isinstance(error, ModuleNotFoundError):
         return (
             f"this command needs {error.name!r}, which is not installed here: install the extra "
@@ -56,10 +60,14 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    if getattr(error, "for_people", False):
-        return str(error)
+    from sqlalchemy.exc import DBAPIError
+
+    if isinstance(error, DBAPIError):
+        return f"the registry's database gave an error: {error.orig}"
     return f"{type(error).__name__}: {error} (--debug shows where)"
 
+
+_ROOMS = frozenset({"cli", "registry", "monitoring", "train", "serve", "router"})
 
 app = typer.Typer(
     cls=OneLineErrors,
@@ -83,6 +91,7 @@ def options(
     context.obj = Invocation(Home.find(home, os.environ), debug)
 
 
+up.attach(app)
 tenants.attach(app)
 keys.attach(app)
 adapters.attach(app)
@@ -92,6 +101,7 @@ base.attach(app)
 training.attach(app)
 status.attach(app)
 registry_commands.attach(app)
+processes.attach(app)
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ STEADY_S = 60.0
 """Ready for so long, a process counts as healthy again: its next restart is quick."""
 FAILED_STARTS = 5
 """A process that ends so often without ever having been ready won't be by trying again."""
+NOT_STARTABLE = 78
+"""A process ends with this code (EX_CONFIG of sysexits.h) when trying again changes nothing."""
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Supervisor:
     say: Callable[[str], None] = print
     clock: Callable[[], float] = time.monotonic
     first_delay_s: float = FIRST_DELAY_S
+    hurry: bool = False
+    """Set while draining (from a signal handler): don't wait any longer."""
     watched: dict[str, Watched] = field(default_factory=dict, init=False)
 
     def startup(self) -> None:
@@ -106,10 +110,11 @@ class Supervisor:
                 if timeout is not None:
                     allowed = min(timeout, allowed)
                 deadline = self.clock() + allowed
-                while child.alive() and self.clock() < deadline:
+                while child.alive() and self.clock() < deadline and not self.hurry:
                     time.sleep(0.05)
                 if child.alive():
-                    self.say(f"{name}: did not end within {allowed:.0f} s: killed")
+                    why = "told to hurry" if self.hurry else f"not done within {allowed:.0f} s"
+                    self.say(f"{name}: {why}: killed")
             child.kill()  # also what it left behind
             watched.state = "drained"
 
@@ -137,10 +142,11 @@ class Supervisor:
         child.kill()  # the leader is gone: its group may not be
         watched.failures += 1
         watched.note = child.ending()
-        if not watched.ever_ready and watched.failures >= FAILED_STARTS:
+        final = child.exit_code == NOT_STARTABLE
+        if not watched.ever_ready and (final or watched.failures >= FAILED_STARTS):
             raise ProcessFailed(
-                f"{child.name} {watched.note} {watched.failures} times without having been ready; "
-                f"its log {child.log} ends with:\n{child.last_words()}"
+                f"{child.name} {watched.note}, {watched.failures} time(s) without having been "
+                f"ready; its log {child.log} ends with:\n{child.last_words()}"
             )
         delay = min(LONGEST_DELAY_S, self.first_delay_s * 2 ** (watched.failures - 1))
         watched.state, watched.start_at = "waiting", self.clock() + delay

@@ -1,0 +1,107 @@
+"""Running loops of three verbs until a signal comes: the edge at which a failing tick is logged.
+
+Knows signals, pacing and logs; nothing about what a loop does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from types import FrameType
+
+import structlog
+
+from cli.errors import CliError
+from cli.supervisor import NOT_STARTABLE
+
+_log = structlog.get_logger()
+
+LONGEST_PAUSE_S = 30.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class NotStartable(CliError):
+    """A process refuses to start for a reason that trying again won't change."""
+
+    exit_code = NOT_STARTABLE
+
+
+async def until_signal(*loops: Awaitable[None]) -> None:
+    """Run loops side by side until SIGINT or SIGTERM, or until one raises; then cancel them."""
+    stop = asyncio.Event()
+    current = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        current.add_signal_handler(number, stop.set)
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # a loop that ended by itself did so with an error
+    finally:
+        for task in (*tasks, waiting):
+            task.cancel()
+        for task in (*tasks, waiting):
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+        for number in _SIGNALS:
+            current.remove_signal_handler(number)
+
+
+async def repeat(
+    name: str,
+    tick: Callable[[], Awaitable[object]],
+    interval_s: float,
+    fatal: tuple[type[Exception], ...] = (),
+) -> None:
+    """Tick for ever. An error of `fatal` is raised; any other is logged and the loop goes on, more
+    and more slowly while it keeps failing."""
+    failures = 0
+    while True:
+        try:
+            await tick()
+        except fatal:
+            raise
+        except Exception:
+            failures += 1
+            _log.exception("tick_failed", loop=name, failures=failures)
+        else:
+            failures = 0
+        await asyncio.sleep(pause(interval_s, failures))
+
+
+def repeat_blocking(name: str, tick: Callable[[], object], interval_s: float) -> None:
+    """The same for a loop that is not async, on the main thread, until SIGINT or SIGTERM."""
+    stopping = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    failures = 0
+    try:
+        while not stopping:
+            try:
+                tick()
+            except Exception:
+                failures += 1
+                _log.exception("tick_failed", loop=name, failures=failures)
+            else:
+                failures = 0
+            until = time.monotonic() + pause(interval_s, failures)
+            while not stopping and (left := until - time.monotonic()) > 0:
+                time.sleep(min(left, 0.2))  # a signal does not cut a sleep short
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def pause(interval_s: float, failures: int) -> float:
+    """Seconds until the next tick: doubled with each failure in a row, up to LONGEST_PAUSE_S."""
+    if not failures:
+        return interval_s
+    return min(LONGEST_PAUSE_S, max(interval_s, 0.1) * 2.0 ** min(failures, 20))
