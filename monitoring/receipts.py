@@ -1,0 +1,81 @@
+"""What a retraining was expected to bring, and what it brought. Figures only, no text.
+
+A receipt that is scored afterwards shows whether the rule that fired was a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from registry import Registry
+from registry.decisions import Decision
+from registry.errors import NotFound
+from registry.exchanges import Feedback
+
+
+def expected_gain(
+    registry: Registry, tenant: str, corrections: Sequence[Feedback]
+) -> dict[str, Any]:
+    """How often the answers that were given are what people corrected them to.
+
+    `exact_on_corrected` is the share that was right already; one less it is the most that training
+    on them can bring on prompts like these. Answers that were not kept can't be compared.
+    """
+    compared = right = 0
+    for feedback in corrections:
+        try:
+            answer = registry.exchanges.get(tenant, feedback.exchange_id).answer
+        except NotFound:
+            continue
+        if answer is not None and feedback.correction is not None:
+            compared += 1
+            right += answer.strip() == feedback.correction.strip()
+    if not compared:
+        return {"compared": 0}
+    share = right / compared
+    return {
+        "compared": compared,
+        "exact_on_corrected": round(share, 4),
+        "gain_at_most": round(1.0 - share, 4),
+    }
+
+
+def realised_gain(registry: Registry, receipt: Decision) -> dict[str, Any] | None:
+    """How a retraining ended, or None while that is open.
+
+    The gain is the new version's share of exact answers less its parent's, both on the retraining's
+    held-out part (`Version.evaluation`).
+    """
+    if receipt.job_id is None:
+        return {"outcome": "no-job"}
+    try:
+        job = registry.jobs.get(receipt.job_id)
+    except NotFound:
+        return {"outcome": "job-gone"}
+    if job.state in ("failed", "cancelled"):
+        return {"outcome": f"job-{job.state}", "code": (job.error or {}).get("code")}
+    if job.state != "succeeded" or job.digest is None:
+        return None
+    try:
+        version = registry.versions.get(job.digest)
+    except NotFound:
+        return {"outcome": "version-gone"}
+    if version.state not in ("live", "retired", "rejected"):
+        return None
+    after = _exact(version.evaluation.get("adapter"))
+    before = _exact(version.evaluation.get("parent"))
+    return {
+        "outcome": "rejected" if version.state == "rejected" else "promoted",
+        "version": version.served_name,
+        "exact_before": before,
+        "exact_after": after,
+        "gain": None if after is None or before is None else round(after - before, 4),
+        "n": version.evaluation.get("n"),
+        "summary": version.reasons.get("summary"),
+    }
+
+
+def _exact(figures: Any) -> float | None:
+    found = figures.get("exact") if isinstance(figures, dict) else None
+    return float(found) if isinstance(found, int | float) else None
