@@ -26,6 +26,7 @@ from router.reach import Reach
 from router.recorder import Recorder
 from router.select import select
 from router.settings import RouterSettings
+from router.traces import trace
 
 _access = structlog.get_logger("router.access")
 _log = structlog.get_logger("router.completions")
@@ -110,7 +111,7 @@ class Completions:
             assert task is not None
             task.uncancel()
         except Exception as error:  # the edge: a bug of ours must not show its insides
-            _log.exception("request failed", request=call.id)
+            _log.error("request failed", request=call.id, traceback=trace(error))
             internal = InternalError()
             call.status, call.code = internal.status, internal.code
             self._over(call)

@@ -10,10 +10,9 @@ import re
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 
 from registry import Registry
-from registry.errors import NotFound
+from registry.errors import DatabaseUnavailable, NotFound
 from registry.tenants import Tenant
 from router.errors import CompletionNotFound, InvalidRequest, RegistryUnavailable
 from router.recorder import Recorder
@@ -88,7 +87,7 @@ async def give(
         return await asyncio.to_thread(write)
     except NotFound:
         raise CompletionNotFound(body.completion_id) from None
-    except (SQLAlchemyError, OSError):
+    except DatabaseUnavailable:
         raise RegistryUnavailable(
             "Feedback can't be kept at the moment. Please try again shortly.", retry_after_s=2
         ) from None

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import InternalError
 from router.http import ClientLeft, new_id, send_error
+from router.traces import trace
 
 _log = structlog.get_logger("router.front")
 
@@ -47,7 +48,7 @@ class Front:
             await self._app(scope, receive, with_id)
         except ClientLeft:
             return
-        except Exception:  # the edge: a bug of ours must not show its insides
-            _log.exception("request failed", request=request_id)
+        except Exception as error:  # the edge: a bug of ours must not show its insides
+            _log.error("request failed", request=request_id, traceback=trace(error))
             if not started:
                 await send_error(send, InternalError(), [header])

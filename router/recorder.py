@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 import structlog
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from monitoring.metrics import Metrics
 from registry import Registry
+from registry.errors import DatabaseUnavailable
 from registry.exchanges import Exchange
 from router.settings import RouterSettings
+from router.traces import trace
 
 _log = structlog.get_logger("router.recorder")
 Sketch = Callable[[object], bytes]
@@ -93,7 +95,10 @@ class Recorder:
         """Tick for ever."""
         while True:
             await asyncio.sleep(self._settings.record_interval_s)
-            await self.tick()
+            try:
+                await self.tick()
+            except Exception as error:  # the loop's edge: an odd batch must not end all recording
+                _log.error("recording failed", traceback=trace(error))
 
     async def shutdown(self, timeout: float = 5.0) -> None:
         """Write what is left, for at most `timeout` seconds."""
@@ -108,10 +113,10 @@ class Recorder:
         try:
             await asyncio.to_thread(self._add, batch)
             self._failing = False
-        except (SQLAlchemyError, OSError) as error:
+        except DatabaseUnavailable as error:
             self._metrics.exchanges_dropped_total.inc(len(batch))
             if not self._failing:
-                _log.warning("exchanges lost: registry failed", error=type(error).__name__)
+                _log.warning("exchanges lost: registry unreachable", error=str(error))
             self._failing = True
 
     def _add(self, batch: list[Record]) -> None:

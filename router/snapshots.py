@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.metrics import Metrics
 from registry import Registry
+from registry.errors import DatabaseUnavailable
 from registry.snapshot import Snapshot
 from router.settings import RouterSettings
+from router.traces import trace
 from router.view import View, derive
 
 _log = structlog.get_logger("router.snapshots")
@@ -41,6 +42,8 @@ class Snapshots:
         self._current_at = clock()
         self._failing = False
         self._changed = asyncio.Event()
+        # Asked at each scrape, so that it grows even while a read hangs.
+        metrics.snapshot_age_seconds.set_function(lambda: max(0.0, clock() - self._current_at))
 
     async def startup(self) -> None:
         """Load once; a database that is away is not fatal, only not ready."""
@@ -51,9 +54,9 @@ class Snapshots:
         now = self._clock()
         try:
             fresh = await asyncio.to_thread(self._read, now)
-        except (SQLAlchemyError, OSError) as error:
+        except DatabaseUnavailable as error:
             if not self._failing:
-                _log.warning("registry unreachable: routing goes on", error=type(error).__name__)
+                _log.warning("registry unreachable: routing goes on", error=str(error))
             self._failing = True
         else:
             if self._failing:
@@ -62,13 +65,15 @@ class Snapshots:
             self._current_at = self._clock()
             if fresh is not None:
                 self._adopt(fresh, now)
-        self._metrics.snapshot_age_seconds.set(max(0.0, self._clock() - self._current_at))
 
     async def run(self) -> None:
         """Tick for ever."""
         while True:
             await asyncio.sleep(self._settings.revision_interval_s)
-            await self.tick()
+            try:
+                await self.tick()
+            except Exception as error:  # the loop's edge: else the router would go blind for good
+                _log.error("snapshot failed", traceback=trace(error))
 
     async def changed(self, timeout_s: float) -> None:
         """Return when a new view came in, or after `timeout_s`."""

@@ -1,0 +1,157 @@
+"""What is kept of an exchange, feedback on it, metrics, and the two ports."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import aiohttp
+import pytest
+
+from monitoring import exposition
+from monitoring.metrics import Metrics
+from monitoring.sketch import sketch
+from registry.exchanges import Exchange
+from router.recorder import answer_text
+from router.server import PortInUse, Server
+from router.settings import RouterSettings
+from tests.fake_engine import FakeEngine
+from tests.router.conftest import Running, World, running, until
+from tests.router.test_chat import HELLO
+from tests.router.test_errors import is_error
+
+FEEDBACK = "/v1/feedback"
+
+
+async def exchanges(router: Running, count: int) -> list[Exchange]:
+    return await until(
+        lambda: (rows := router.world.registry.exchanges.since(0)) and len(rows) >= count and rows,
+        f"{count} exchanges to be written",
+    )
+
+
+async def test_an_exchange_is_kept_with_its_usage_and_only_opted_in_text(router: Running) -> None:
+    for tenant, model in (("acme", "triage"), ("lex", "clauses")):
+        async with router.client(tenant) as client:
+            whole = await client.chat.completions.create(model=model, messages=HELLO)
+            stream = await client.chat.completions.create(model=model, messages=HELLO, stream=True)
+            chunks = [chunk async for chunk in stream]
+    rows = await exchanges(router, 4)
+    assert [row.id for row in rows][2:] == [whole.id, chunks[0].id]
+    for row in rows:
+        assert row.status == 200 and row.served == "adapter" and row.fallback == ""
+        assert row.prompt_tokens > 0 and row.completion_tokens == 7
+        assert row.finish_reason == "stop" and row.latency_ms > 0 and row.digest
+        assert row.sketch == sketch(HELLO)
+        assert row.engine_id == "engine-0"
+    acme, lex = rows[:2], rows[2:]
+    assert [row.ttft_ms is not None for row in acme] == [False, True]
+    for row in acme:
+        assert row.messages == {"messages": HELLO}
+        assert row.answer and row.answer.endswith("says: my parcel is late")
+    assert all(row.messages is None and row.answer is None for row in lex)
+    assert (lex[0].tenant, lex[0].alias, lex[0].adapter) == ("lex", "clauses", "clauses")
+
+
+async def test_feedback_comes_back_as_a_correction(router: Running, world: World) -> None:
+    async with router.client() as client:
+        answer = await client.chat.completions.create(model="triage", messages=HELLO)
+        kept = await client.post(
+            "/feedback",
+            body={"completion_id": answer.id, "rating": -1, "correction": "delivery"},
+            cast_to=dict[str, Any],
+        )
+    assert kept["object"] == "feedback" and kept["completion_id"] == answer.id
+    (row,) = world.registry.exchanges.corrections("acme", "triage")
+    assert (row.id, row.correction, row.rating) == (kept["id"], "delivery", -1)
+    assert row.messages == {"messages": HELLO}
+
+
+async def test_feedback_can_be_given_as_soon_as_a_streams_end_was_seen(
+    world: World, engine: FakeEngine
+) -> None:
+    async with running(world, record_interval_s=60.0) as router, router.client() as client:
+        stream = await client.chat.completions.create(model="triage", messages=HELLO, stream=True)
+        chunks = [chunk async for chunk in stream]
+        body = f'{{"completion_id":"{chunks[0].id}","label":"wrong"}}'.encode()
+        status, answer, _ = await router.post(body, FEEDBACK)
+        assert status == 200 and answer["label"] == "wrong"
+
+
+async def test_feedback_that_makes_no_sense_is_refused(router: Running, world: World) -> None:
+    async with router.client("lex") as client:
+        theirs = await client.chat.completions.create(model="clauses", messages=HELLO)
+    cases: list[tuple[str, int, str | None]] = [
+        ('{"completion_id":"chatcmpl-none","rating":1}', 404, "completion_id"),
+        (f'{{"completion_id":"{theirs.id}","rating":1}}', 404, "completion_id"),
+        (f'{{"completion_id":"{theirs.id}"}}', 400, "rating"),
+        ('{"rating":1}', 400, "completion_id"),
+        ('{"completion_id":"x","rating":7}', 400, "rating"),
+        ('{"completion_id":"x","correction":[]}', 400, "correction"),
+        ('{"completion_id":"x","rating":1,"messages":"hi"}', 400, "messages"),
+        ("nonsense", 400, None),
+        ("[]", 400, None),
+    ]
+    for body, expected, param in cases:
+        status, answer, _ = await router.post(body.encode(), FEEDBACK)
+        assert status == expected, body
+        assert is_error(answer) and answer["error"]["param"] == param, (body, answer)
+
+
+async def test_a_full_queue_drops_and_counts(world: World, engine: FakeEngine) -> None:
+    async with running(world, record_queue=2, record_interval_s=60.0) as router:
+        async with router.client() as client:
+            for _ in range(5):
+                await client.chat.completions.create(model="triage", messages=HELLO)
+        assert router.value("switchyard_exchanges_dropped_total") == 3
+        await router.server.app.state.recorder.flush()
+        assert len(world.registry.exchanges.since(0)) == 2
+
+
+async def test_what_is_pending_at_shutdown_is_written(world: World, engine: FakeEngine) -> None:
+    async with running(world, record_interval_s=60.0) as router, router.client() as client:
+        await client.chat.completions.create(model="triage", messages=HELLO)
+    assert len(world.registry.exchanges.since(0)) == 1
+
+
+async def test_metrics_are_on_a_port_of_their_own(router: Running) -> None:
+    async with router.client() as client:
+        await client.chat.completions.create(model="triage", messages=HELLO)
+    async with aiohttp.ClientSession() as session, session.get(router.metrics_url) as response:
+        text = await response.text()
+    for line in (
+        'switchyard_requests_total{served="adapter",status="200",tenant="acme"} 1.0',
+        'switchyard_request_duration_seconds_count{tenant="acme"} 1.0',
+        'switchyard_in_flight{tenant="acme"} 0.0',
+        'switchyard_tokens_total{kind="completion",tenant="acme"} 7.0',
+        "switchyard_snapshot_age_seconds",
+        "switchyard_exchanges_dropped_total 0.0",
+    ):
+        assert line in text
+
+
+def test_ports_in_use_are_named(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"127.0.0.1:{port}: the port is in use"):
+            Server(RouterSettings(port=port), world.registry, Metrics()).startup()
+        with pytest.raises(exposition.PortInUse, match=str(port)):
+            Server(RouterSettings(port=0, metrics_port=port), world.registry, Metrics()).startup()
+
+
+def test_an_answers_text_is_read_from_a_body_or_a_streams_events() -> None:
+    assert answer_text([b'{"choices":[{"message":{"content":"yes"}}]}']) == "yes"
+    assert answer_text([b'{"choices":[{"text":"yes"}]}']) == "yes"
+    assert answer_text([b'{"choices":[{"message":{"content":null}}]}']) == ""
+    assert (
+        answer_text(
+            [
+                b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n',
+                b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"choices":[{"index":1,'
+                b'"delta":{"content":"b"}}]}\n\n',
+                b'data: {"choices":[{"delta":{"content":"c"}}]}\n\ndata: [DONE]\n\n',
+            ]
+        )
+        == "ac"
+    )
+    assert answer_text([]) is None
