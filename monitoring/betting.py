@@ -4,7 +4,8 @@ Two pieces. `rank_p_value` is the conformal p-value of the newest of a bag of sc
 are exchangeable, the p-values of a growing bag are independent and uniform (Vovk, Gammerman,
 Shafer, "Algorithmic learning in a random world", 2005). `EDetector` bets on them being small. A bet
 that costs 1 pays εp^(ε-1), which is 1 on average when nothing changed; the Shiryaev–Roberts sum
-opens a new bet with every prompt, so that a change is found whenever it begins: R ← (R + 1) · payoff.
+opens a new bet with every prompt, so that a change is found whenever it begins:
+R ← (R + 1) · payoff.
 
 Without change R - n is a martingale, so over n prompts P(R ever ≥ c) ≤ n / c, and the average run
 to a false alarm is at least c prompts (Vovk et al., "Retrain or not retrain: conformal test

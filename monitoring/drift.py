@@ -291,7 +291,7 @@ class _Watch:
             "spread": self._spread,
             "rows": self._rows[:size].astype(np.float16),
             "descriptors": self._descriptors[:size].astype(np.float16),
-            "fixed": self._fixed[:, :size],
+            "fixed": self._fixed[:, :size].astype(np.int32),  # whole numbers, by `_STEPS`
             "sum": self._sum,
             "opening": np.array(self._opening),
         }

@@ -1,0 +1,229 @@
+"""The controller on a real registry: what it decides, once each, and where it goes on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from monitoring.settings import ControllerSettings
+from registry import Registry
+from registry.decisions import DriftState
+from registry.settings import SettingsError, load
+from tests.monitoring.scene import Scene
+from tests.monitoring.tickets import stream
+
+
+@pytest.fixture
+def scene(sqlite_registry: Registry) -> Scene:
+    return Scene(sqlite_registry)
+
+
+def _drifted(scene: Scene, corrections: int = 0) -> Scene:
+    scene.controller.tick()
+    scene.send(stream(1, 160))
+    scene.controller.tick()
+    scene.send(stream(2, 150, share=0.8))
+    scene.correct(corrections)
+    return scene
+
+
+def test_ordinary_traffic_leads_to_no_decision(scene: Scene) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 300))
+    scene.controller.tick()
+    assert scene.registry.decisions.all() == []
+    assert scene.gauge("drift_active", tenant="acme") == 0
+    assert scene.gauge("drift_reference_prompts", tenant="acme") == 60
+
+
+def test_drift_is_watched_once_and_held_until_corrections_came(scene: Scene) -> None:
+    _drifted(scene)
+    for _ in range(3):
+        scene.controller.tick()
+    assert len(scene.receipts("watch")) == 1
+    (hold,) = scene.receipts("hold")
+    assert hold.rule == "waiting-for-corrections"
+    assert "0 of 5" in hold.evidence["reason"]
+    assert scene.gauge("drift_active", tenant="acme") == 1
+    statistic = scene.gauge("drift_statistic", tenant="acme")
+    threshold = scene.gauge("drift_threshold", tenant="acme")
+    assert statistic is not None and threshold is not None
+    assert statistic >= threshold
+
+
+def test_drift_with_corrections_enqueues_one_retraining_with_a_receipt(scene: Scene) -> None:
+    _drifted(scene, corrections=6)
+    for _ in range(3):
+        scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    assert job.trigger == "controller"
+    assert job.idempotency_key == "retrain:acme:support:0"
+    assert job.spec == {"rank": 8, "parent": "a" * 64, "keep_good_rows": True}
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.job_id == job.id
+    assert receipt.evidence["rows"] == {
+        "replayed": 20, "corrected": 6, "superseded": 0, "unreadable": 2,
+    }  # fmt: skip
+    assert receipt.expected == {"compared": 6, "exact_on_corrected": 0.0, "gain_at_most": 1.0}
+    rows = [
+        json.loads(line) for line in scene.registry.content("acme", job.training_file).splitlines()
+    ]
+    assert len(rows) == 26
+    assert rows[-1]["messages"][-1] == {"role": "assistant", "content": "smart-home"}
+    assert scene.registry.exchanges.corrections("acme", "support") == []
+    assert scene.gauge("corrections_pending", tenant="acme") == 0
+    assert scene.gauge("jobs", state="queued") == 1
+
+
+def test_a_promotion_starts_a_new_reference_and_scores_the_receipt(scene: Scene) -> None:
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    scene.finish(job, "b" * 64, exact=0.92, before=0.55)
+    scene.controller.tick()
+    assert scene.receipts("retrain")[0].realised is None
+    scene.promote("b" * 64)
+    scene.controller.tick()
+    realised = scene.receipts("retrain")[0].realised
+    assert realised is not None
+    assert (realised["outcome"], realised["gain"]) == ("promoted", 0.37)
+    state = scene.registry.decisions.drift_state("acme", "support")
+    assert state is not None
+    assert state.epoch == 1
+    assert scene.gauge("drift_active", tenant="acme") == 0
+    assert scene.gauge("drift_reference_prompts", tenant="acme") == 0
+    scene.send(stream(9, 200, share=0.8))
+    scene.controller.tick()
+    assert scene.gauge("drift_active", tenant="acme") == 0, "what it was retrained for is ordinary"
+
+
+def test_a_rejected_retraining_is_scored_and_tried_again_after_the_cooldown(scene: Scene) -> None:
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    scene.finish(job, "b" * 64, exact=0.4, before=0.55)
+    scene.registry.versions.move("b" * 64, "rejected", {"summary": "worse than its parent"})
+    scene.correct(6)
+    scene.controller.tick()
+    realised = scene.receipts("retrain")[0].realised
+    assert realised is not None
+    assert realised["outcome"] == "rejected"
+    assert scene.receipts("hold")[-1].rule == "cooldown"
+    scene.clock.now += 1001
+    scene.controller.tick()
+    (again,) = scene.registry.jobs.all("acme", "support", active=True)
+    assert again.idempotency_key == "retrain:acme:support:0:2"
+
+
+def test_the_tenant_can_say_no(scene: Scene) -> None:
+    scene.registry.tenants.update("acme", auto_retrain=False)
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    assert [hold.rule for hold in scene.receipts("hold")] == ["tenant-policy"]
+    assert scene.registry.jobs.all("acme", "support", active=True) == []
+
+
+def test_a_lost_training_file_holds_and_says_so(scene: Scene) -> None:
+    first = scene.registry.jobs.all("acme", "support")[0]
+    scene.registry.files.delete("acme", first.training_file)
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    assert [hold.rule for hold in scene.receipts("hold")] == ["no-training-file"]
+
+
+def test_a_new_reason_to_hold_is_a_new_receipt(scene: Scene) -> None:
+    _drifted(scene)
+    scene.controller.tick()
+    scene.registry.tenants.update("acme", auto_retrain=False)
+    scene.controller.tick()
+    scene.controller.tick()
+    assert [hold.rule for hold in scene.receipts("hold")] == [
+        "waiting-for-corrections",
+        "tenant-policy",
+    ]
+
+
+def test_refused_requests_are_no_prompts_but_fallbacks_are(scene: Scene) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 20), status=429)
+    scene.send(stream(2, 10), fallback="engine-busy")
+    scene.controller.tick()
+    assert scene.gauge("drift_reference_prompts", tenant="acme") == 10
+
+
+def test_a_restarted_controller_goes_on_where_it_stood(scene: Scene) -> None:
+    traffic = [*stream(1, 160), *stream(2, 150, share=0.8)]
+    scene.controller.tick()
+    for start in range(0, len(traffic), 40):
+        scene.send(traffic[start : start + 40])
+        scene.new_controller().tick()
+    assert len(scene.receipts("watch")) == 1
+    assert [hold.rule for hold in scene.receipts("hold")] == ["waiting-for-corrections"]
+    whole = scene.registry.decisions.drift_state("acme", "support")
+    assert whole is not None
+    assert whole.cursor == scene.registry.exchanges.last_number()
+
+
+@pytest.mark.parametrize("broken", ["enqueue", "mark_used", "record"])
+def test_killed_between_deciding_and_doing_it_loses_and_doubles_nothing(
+    scene: Scene, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _drifted(scene, corrections=6)
+    owner = {
+        "enqueue": scene.registry.jobs,
+        "mark_used": scene.registry.exchanges,
+        "record": scene.registry.decisions,
+    }[broken]
+    scene.registry.decisions.record(  # the watch receipt is there already, so `record` is retrain's
+        "acme", "support", "watch", "drift-crossed-threshold", evidence={"epoch": 0}
+    )
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, broken, killed)
+        with pytest.raises(SystemExit):
+            scene.controller.tick()
+    scene.controller = scene.new_controller()
+    scene.controller.tick()
+    scene.controller.tick()
+    assert len(scene.registry.jobs.all("acme", "support", active=True)) == 1
+    assert len(scene.receipts("retrain")) == 1
+    assert scene.registry.exchanges.corrections("acme", "support") == []
+
+
+def test_one_adapters_trouble_leaves_the_others_be(scene: Scene) -> None:
+    scene.registry.tenants.create("aaa")
+    scene.registry.adapters.create("aaa", "first", "tiny")
+    broken = DriftState(tenant="aaa", adapter="first", state={"memory": {"pending": {}}})
+    scene.registry.decisions.save_drift_state(broken)
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    assert scene.gauge("tick_errors_total") == 3
+    assert len(scene.receipts("retrain")) == 1
+
+
+def test_engines_and_versions_show(scene: Scene) -> None:
+    scene.controller.startup()
+    scene.registry.engines.register("e1", "http://x:1", "tiny", max_loras=4, max_lora_rank=16)
+    scene.controller.tick()
+    assert scene.gauge("engine_up", engine="e1") == 0
+    scene.registry.engines.heartbeat("e1", "ready")
+    scene.controller.tick()
+    assert scene.gauge("engine_up", engine="e1") == 1
+    assert scene.gauge("engine_restarts_total") == 0
+    scene.registry.engines.register("e1", "http://x:1", "tiny", max_loras=4, max_lora_rank=16)
+    scene.controller.tick()
+    assert scene.gauge("engine_restarts_total") == 1
+    served = f"support@{'a' * 12}"
+    assert scene.gauge("version_info", tenant="acme", alias="support", version=served) == 1
+    scene.controller.shutdown(timeout=1)
+
+
+def test_settings_are_held_to_their_ranges() -> None:
+    prefix = "SWITCHYARD_CONTROLLER_"
+    assert load(ControllerSettings, prefix, {prefix + "REFERENCE": "150"}).drift.reference == 150
+    with pytest.raises(SettingsError, match="REFERENCE='5': expected a number from 40 to 400"):
+        load(ControllerSettings, prefix, {prefix + "REFERENCE": "5"})

@@ -1,0 +1,143 @@
+"""The drift test: quiet within its budget, quick on a new product line, cut anywhere the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitoring.drift import Detector, DriftSettings
+from monitoring.sketch import sketch
+from tests.monitoring.tickets import pool, prompt, stream
+
+ACME = Path(__file__).parents[2] / "examples" / "acme"
+
+
+def _run(detector: Detector, sketches: Any) -> Detector:
+    for packed in sketches:
+        detector.see(packed)
+    return detector
+
+
+def _delay(seed: int, share: float, ordinary: int, reference: int = 200) -> int | None:
+    detector = Detector(DriftSettings(reference=reference))
+    for number, packed in enumerate(stream(seed, reference + ordinary + 300, share,
+                                           reference + ordinary)):  # fmt: skip
+        detector.see(packed)
+        if detector.established:
+            return number - reference - ordinary
+    return None
+
+
+def test_false_alarms_stay_within_the_stated_budget() -> None:
+    budget = DriftSettings(prompts_per_false_alarm=4000)
+    streams, prompts, alarms = 30, 1000, 0
+    for seed in range(streams):
+        detector = _run(Detector(budget), stream(seed, budget.reference + prompts))
+        alarms += detector.crossed_at is not None
+    assert alarms <= streams * prompts / budget.prompts_per_false_alarm
+
+
+def test_four_hundred_more_ordinary_prompts_raise_no_alarm() -> None:
+    for seed in range(10):
+        detector = _run(Detector(DriftSettings()), stream(100 + seed, 600))
+        assert detector.crossed_at is None, detector.evidence()
+
+
+@pytest.mark.parametrize("ordinary", [50, 400])
+def test_a_new_product_line_at_half_of_traffic_is_found_within_150_prompts(ordinary: int) -> None:
+    for seed in range(8):
+        delay = _delay(seed, 0.55, ordinary)
+        assert delay is not None
+        assert 0 <= delay <= 150
+
+
+def test_a_changed_system_prompt_shows_in_the_shape() -> None:
+    detector = _run(Detector(DriftSettings()), stream(1, 300))
+    pirate = {"role": "system", "content": "You are a pirate."}
+    for number in range(80):
+        text = f"I cannot log in{'!' * number}"
+        detector.see(sketch([pirate, {"role": "user", "content": text}]))
+    found = detector.evidence()
+    assert detector.established
+    assert max(found["channels"], key=found["channels"].get) == "shape"
+
+
+def test_a_short_burst_raises_the_evidence_but_is_not_sustained() -> None:
+    detector = _run(Detector(DriftSettings()), stream(2, 400))
+    _run(detector, pool(new=True)[:9])
+    risen = detector.statistic
+    _run(detector, stream(3, 120))
+    assert risen > detector.statistic
+    assert not detector.established
+
+
+def test_a_client_in_a_loop_is_not_drift() -> None:
+    detector = _run(Detector(DriftSettings()), stream(4, 300))
+    before = detector.statistic
+    packed = sketch(prompt("a prompt that nobody ever sent before, over and over again"))
+    _run(detector, [packed] * 200)
+    assert detector.seen == 300 - (detector.dropped - 199) + 1
+    assert detector.statistic < max(before + 4, detector.threshold)
+
+
+def test_unreadable_sketches_are_dropped_and_counted() -> None:
+    detector = _run(Detector(DriftSettings()), [b"", b"\x09garbage", pool()[0]])
+    assert (detector.seen, detector.dropped) == (1, 2)
+
+
+_SMALL = DriftSettings(reference=40, bag=50, sustained_for=5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 170), st.integers(0, 170), st.sampled_from([0.0, 0.4]))
+def test_cut_anywhere_and_resumed_it_tells_the_same(
+    seed: int, first: int, second: int, share: float
+) -> None:
+    sketches = [*stream(seed, 170, share, 90)]
+    whole = _run(Detector(_SMALL), sketches)
+    cuts = sorted((first, second))
+    resumed = Detector(_SMALL)
+    for start, end in zip([0, *cuts], [*cuts, len(sketches)], strict=True):
+        state, arrays = _run(resumed, sketches[start:end]).dump()
+        resumed = Detector.load(_SMALL, json.loads(json.dumps(state)), arrays)
+    assert resumed.evidence() == whole.evidence()
+    assert resumed.dump() == whole.dump()
+
+
+def test_a_state_of_another_format_is_refused() -> None:
+    state, arrays = Detector(_SMALL).dump()
+    with pytest.raises(ValueError, match="take a new reference"):
+        Detector.load(_SMALL, {**state, "format": 99}, arrays)
+
+
+def test_what_is_kept_of_an_adapter_fits_in_256_kib() -> None:
+    detector = _run(Detector(DriftSettings(reference=400)), stream(5, 400 + 640))
+    state, arrays = detector.dump()
+    assert len(arrays) + len(json.dumps(state)) <= 256 * 1024
+
+
+def _sketches(name: str) -> list[bytes]:
+    found = []
+    for line in (ACME / f"{name}.jsonl").read_text().splitlines():
+        try:
+            messages = json.loads(line)["messages"]
+            asked = [m for m in messages if m["role"] != "assistant"]
+        except (ValueError, KeyError, TypeError):
+            continue  # the data holds a few bad rows on purpose
+        found.append(sketch(asked))
+    return found
+
+
+def test_the_shift_of_the_acme_example_is_found_and_its_ordinary_tickets_are_not() -> None:
+    ordinary, shifted = _sketches("train"), _sketches("shifted_prompts")
+    Random(1).shuffle(ordinary)
+    detector = _run(Detector(DriftSettings()), ordinary[:600])
+    assert detector.crossed_at is None, detector.evidence()
+    _run(detector, shifted[:150])
+    assert detector.established, detector.evidence()
