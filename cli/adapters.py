@@ -169,8 +169,6 @@ def _roll_back(
             f"`switchyard adapter promote {version.served_name} --tenant {tenant}` checks it first"
         )
     registry.aliases.flip(tenant, alias, target)
-    if live is not None and live != target:
-        registry.aliases.retire(live)  # only its state: requests that began on it still finish
     registry.decisions.record(
         tenant,
         version.adapter,
@@ -207,13 +205,9 @@ def _story(version: dict[str, Any]) -> list[tuple[str, str]]:
         ]
         lines.append(("evaluation", f"exact on {evaluation.get('n')} rows: {', '.join(parts)}"))
     lines.append(("verdict", f"{version['verdict']}: {lineage.summary(version['reasons'])}"))
-    if version["certificate"]:
-        shown = ", ".join(
-            f"{name} {render.cell(value)}"
-            for name, value in version["certificate"].items()
-            if isinstance(value, int | float | str)
-        )
-        lines.append(("certificate", shown))
+    for engine, figures in (version["certificate"].get("engines") or {}).items():
+        shown = ", ".join(f"{name} {render.cell(value)}" for name, value in figures.items())
+        lines.append(("certificate", f"{engine}: {shown}"))
     return lines
 
 

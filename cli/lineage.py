@@ -78,7 +78,7 @@ def exact(evaluation: dict[str, Any], who: str = "adapter") -> float | None:
 
 def summary(reasons: dict[str, Any]) -> str:
     """The gate's (or the swap's) reason in one sentence."""
-    for name in ("rejected", "error", "summary", "reason"):
+    for name in ("rejected_because", "summary"):
         if reasons.get(name):
             return str(reasons[name])
     return "no reason was recorded"

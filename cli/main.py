@@ -27,6 +27,7 @@ from cli import (
     training,
     up,
 )
+from cli.demo import command as demo
 from cli.home import Home
 from cli.invocation import Invocation
 
@@ -92,6 +93,7 @@ def options(
 
 
 up.attach(app)
+demo.attach(app)
 tenants.attach(app)
 keys.attach(app)
 adapters.attach(app)

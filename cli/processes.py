@@ -122,7 +122,7 @@ def controller_run(context: typer.Context) -> None:
                     repeat(
                         "controller",
                         lambda: asyncio.to_thread(controller.tick),
-                        settings.interval_s,
+                        settings.poll_s,
                     ),
                 )
             finally:

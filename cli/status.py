@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import typer
 
-from cli import jobs, render
+from cli import jobs, render, room_settings
+from cli.drift import Drift
 from cli.home import read_json
 from cli.invocation import AsJson, Invocation, opened
 
@@ -36,12 +37,13 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 def gather(home: Home, registry: Registry) -> dict[str, Any]:
     """Everything that the command shows, as plain values."""
     now = time.time()
+    settings = room_settings.controller(home)
     tenants = {found.name: found for found in registry.tenants.all()}
     drift = {(state.tenant, state.adapter): state for state in registry.decisions.drift_states()}
     placed = [p.digest for p in registry.engines.placements() if p.state == "warm"]
     aliases = []
     for alias in registry.aliases.all():
-        state = drift.get((alias.tenant, alias.adapter))
+        found = Drift.of(drift.get((alias.tenant, alias.adapter)), settings)
         live = registry.versions.get(alias.live) if alias.live else None
         aliases.append(
             {
@@ -51,8 +53,8 @@ def gather(home: Home, registry: Registry) -> dict[str, Any]:
                 "since": live.state_at if live else None,
                 "warm_on": placed.count(alias.live) if alias.live else 0,
                 "fallback": alias.fallback,
-                "drift": state.state if state else None,
-                "drift_epoch": state.epoch if state else None,
+                "drift": found.json() if alias.live else None,
+                "drift_text": str(found) if alias.live else None,
                 "corrections_waiting": len(
                     registry.exchanges.corrections(alias.tenant, alias.adapter)
                 ),
@@ -108,7 +110,7 @@ def show(value: dict[str, Any]) -> None:
         {
             **alias,
             "since": render.ago(alias["since"]),
-            "drift": drift_text(alias["drift"]),
+            "drift": alias["drift_text"],
         }
         for alias in value["aliases"]
     ]
@@ -117,13 +119,3 @@ def show(value: dict[str, Any]) -> None:
     active = [{**job, "news": jobs.news(job["progress"], None)} for job in value["jobs"]]
     columns = ["id", "tenant", "adapter", "state", "news"]
     render.rows(active, columns, as_json=False, empty="no job waits or runs")
-
-
-def drift_text(state: dict[str, Any] | None) -> str:
-    """A detector's state in a word or two; its own keys are for the detector."""
-    if not state:
-        return "–"
-    figures = {
-        name: state[name] for name in ("phase", "statistic", "threshold", "active") if name in state
-    }
-    return ", ".join(f"{name} {render.cell(found)}" for name, found in figures.items()) or "watched"
