@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from registry.errors import DatabaseUnavailable, SchemaOutdated
@@ -127,7 +127,10 @@ class Database:
     def _available(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except DatabaseError as error:
+            # SQLite says only DatabaseError of a file that is damaged or no database.
+            if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
+                raise  # a mistake of ours: a broken constraint, a wrong statement
             reason = " ".join(str(error.orig).split())
             raise DatabaseUnavailable(self._shown, reason) from error
 

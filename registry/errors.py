@@ -11,6 +11,7 @@ RegistryError
 └── StoreError
     ├── ContentMissing    no object with that digest
     ├── ContentCorrupted  an object's bytes do not have the digest they are filed under
+    │   └── UnsafeContent a manifest names files that would lie outside of its folder
     └── AmbiguousDigest   a digest prefix matches several objects
 
 Messages say what, where and what was expected; none of them contains a key or a tenant's text.
@@ -100,6 +101,17 @@ class ContentCorrupted(StoreError):
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(
             f"{name} is corrupted: its SHA-256 is {found[:12]}…, its manifest says {expected[:12]}…"
+        )
+
+
+class UnsafeContent(ContentCorrupted):
+    """A manifest names files that would lie outside of its folder."""
+
+    def __init__(self, digest: str, name: object) -> None:
+        StoreError.__init__(
+            self,
+            f"adapters/{digest[:12]}… is not safe to read: its manifest names {name!r}, expected "
+            "names of files inside the folder",
         )
 
 

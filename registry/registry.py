@@ -37,14 +37,18 @@ class Registry:
     def open(cls, database_url: str, store_url: str, *, migrate: bool = False) -> Registry:
         """Connect; with `migrate` bring the schema up to date first.
 
-        Raises SchemaOutdated when the schema is another revision's.
+        Raises SchemaOutdated when the schema is another revision's, DatabaseUnavailable.
         """
         database = Database(database_url)
-        if migrate:
-            database.migrate()
-        else:
-            database.require_current()
-        return cls(database, Store(store_url))
+        try:
+            if migrate:
+                database.migrate()
+            else:
+                database.require_current()
+            return cls(database, Store(store_url))
+        except BaseException:
+            database.close()
+            raise
 
     def revision(self) -> int:
         """Moves whenever a new snapshot would differ in what routing must see."""

@@ -15,12 +15,14 @@ import json
 import os
 import shutil
 import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
-from registry.errors import AmbiguousDigest, ContentCorrupted, ContentMissing
+from registry.errors import AmbiguousDigest, ContentCorrupted, ContentMissing, UnsafeContent
 
 MANIFEST = "MANIFEST.json"
 _CHUNK = 1 << 20
@@ -41,11 +43,11 @@ def sha256_file(path: Path) -> str:
 
 
 def folder_manifest(folder: Path) -> dict[str, str]:
-    """{relative POSIX name: SHA-256} of every regular file below a folder, without a MANIFEST."""
+    """{relative POSIX name: SHA-256} of every regular file below a folder but its own MANIFEST."""
     return {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != folder / MANIFEST
     }
 
 
@@ -69,12 +71,12 @@ class Store:
             for name in files:
                 target = f"{where}/{name}"
                 self._fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
-                self._fs.put_file(str(folder / name), target)
+                self._write(target, folder / name)
             self._write(f"{where}/{MANIFEST}", manifest)
         return digest
 
     def files(self, digest: str) -> dict[str, str]:
-        """{name: SHA-256}. Raises ContentMissing, ContentCorrupted (the manifest itself)."""
+        """{name: SHA-256}. Raises ContentMissing, ContentCorrupted (and UnsafeContent)."""
         try:
             raw = self._fs.cat_file(f"{self._folder(digest)}/{MANIFEST}")
         except FileNotFoundError:
@@ -84,8 +86,8 @@ class Store:
             raise ContentCorrupted(f"adapters/{digest[:12]}…/{MANIFEST}", digest, found)
         names: dict[str, str] = json.loads(raw)
         for name in names:
-            if name.startswith("/") or ".." in PurePosixPath(name).parts:
-                raise ContentCorrupted(f"manifest entry {name!r}", digest, "unsafe path")
+            if not _is_safe(name):
+                raise UnsafeContent(digest, name)
         return names
 
     def read(self, digest: str, name: str) -> bytes:
@@ -110,10 +112,11 @@ class Store:
         """
         target = into / digest
         files = self.files(digest)
-        if target.is_dir() and folder_manifest(target) == files:
+        if _is_whole(target, files):
             return target
         into.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{digest[:12]}-", dir=into))
+        damaged = scratch.with_name(f"{scratch.name}-damaged")
         try:
             for name, expected in files.items():
                 local = scratch / name
@@ -126,17 +129,21 @@ class Store:
                 if found != expected:
                     raise ContentCorrupted(f"adapters/{digest[:12]}…/{name}", expected, found)
             (scratch / MANIFEST).write_bytes(canonical(files))
-            if target.exists():
-                shutil.rmtree(target)
             scratch.chmod(0o755)
-            try:
-                os.rename(scratch, target)
-            except OSError:
-                if not target.is_dir():  # another process was faster: its copy is as good
-                    raise
+            while True:
+                try:
+                    os.rename(scratch, target)
+                    return target
+                except OSError:
+                    if not target.is_dir():
+                        raise
+                if _is_whole(target, files):
+                    return target  # another process was faster; somebody may be reading its copy
+                with suppress(FileNotFoundError):
+                    os.rename(target, damaged)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return target
+            shutil.rmtree(damaged, ignore_errors=True)
 
     def find(self, prefix: str) -> str:
         """The whole digest of the one folder whose digest begins so.
@@ -178,14 +185,30 @@ class Store:
     def _folder(self, digest: str) -> str:
         return f"{self._root}/adapters/{digest}"
 
-    def _write(self, path: str, data: bytes) -> None:
-        """Write under another name first where the file system can rename in one step."""
-        if "file" in _protocols(self._fs):
-            scratch = f"{path}.{os.getpid()}.tmp"
+    def _write(self, path: str, data: bytes | Path) -> None:
+        """Write bytes or a local file, under another name first where the file system can rename
+        in one step: somebody may be reading what another publisher of the same content wrote."""
+        in_place = "file" not in _protocols(self._fs)  # an object store's PUT is atomic
+        scratch = path if in_place else f"{path}.{os.getpid()}-{threading.get_ident()}.tmp"
+        if isinstance(data, Path):
+            self._fs.put_file(str(data), scratch)
+        else:
             self._fs.pipe_file(scratch, data)
+        if not in_place:
             os.replace(scratch, path)
-        else:  # an object store's PUT is atomic
-            self._fs.pipe_file(path, data)
+
+
+def _is_safe(name: str) -> bool:
+    path = PurePosixPath(name)
+    inside = not path.is_absolute() and ".." not in path.parts
+    return inside and name not in ("", ".", MANIFEST) and "\0" not in name
+
+
+def _is_whole(folder: Path, files: dict[str, str]) -> bool:
+    try:
+        return folder.is_dir() and folder_manifest(folder) == files
+    except FileNotFoundError:  # it is being replaced at this moment
+        return False
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

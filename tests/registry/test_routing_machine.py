@@ -115,7 +115,7 @@ def test_any_order_of_steps_keeps_registry_and_model_in_agreement(registry: Regi
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
