@@ -35,7 +35,7 @@ TOKEN_KINDS = ("prompt", "completion")
 SWAP_OUTCOMES = ("promoted", "rejected", "failed")
 JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
 DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch")
-FALLBACK_REASONS = ("no-live-version", "version-unavailable", "engine-busy")
+FALLBACK_REASONS = ("no-live-version", "version-unavailable", "engine-error", "engine-busy")
 
 _Kind = TypeVar("_Kind", Counter, Gauge)
 

@@ -1,0 +1,287 @@
+"""Prometheus recording and alert rules, as data.
+
+Availability alerts burn-rate wise (Google, "The Site Reliability Workbook", chapter 5): an alert
+needs a long and a short window above the rate, so that it comes quickly and goes quickly, and a
+minimum of requests, so that one failure at night wakes nobody. Every alert has a section in
+docs/runbook.md. Knows metric names; nothing about where Prometheus runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+AVAILABILITY = 0.99
+"""Share of requests that must not end in 5xx, over 30 days."""
+
+RUNBOOK = "docs/runbook.md"
+WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+JOBS = ("switchyard-router", "switchyard-worker", "switchyard-controller")
+"""Names of the scrape jobs, as in prometheus.yml."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A series computed beforehand, named level:metric:operation."""
+
+    record: str
+    expr: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """`hold` is how long the expression must be true. `severity`: "page" wakes somebody, "ticket"
+    waits for the morning, "info" is for the record."""
+
+    name: str
+    expr: str
+    hold: str
+    severity: str
+    summary: str
+    description: str
+
+
+def recordings() -> list[Recording]:
+    """What dashboards and alerts share."""
+    found = [
+        Recording(
+            f"switchyard:request_errors:ratio_rate{window}",
+            f'sum(rate(switchyard_requests_total{{status=~"5.."}}[{window}]))'
+            f" / sum(rate(switchyard_requests_total[{window}]))",
+        )
+        for window in WINDOWS
+    ]
+    found += [
+        Recording(
+            "tenant:switchyard_requests:rate5m",
+            "sum by (tenant) (rate(switchyard_requests_total[5m]))",
+        ),
+        Recording(
+            "tenant:switchyard_request_errors:ratio_rate5m",
+            'sum by (tenant) (rate(switchyard_requests_total{status=~"5.."}[5m]))'
+            " / sum by (tenant) (rate(switchyard_requests_total[5m]))",
+        ),
+        Recording(
+            "tenant:switchyard_fallbacks:ratio_rate10m",
+            "sum by (tenant) (rate(switchyard_fallbacks_total[10m]))"
+            " / sum by (tenant) (rate(switchyard_requests_total[10m]))",
+        ),
+    ]
+    for name, metric in (
+        ("request_duration", "switchyard_request_duration_seconds"),
+        ("time_to_first_token", "switchyard_time_to_first_token_seconds"),
+    ):
+        for share in (50, 95):
+            found.append(
+                Recording(
+                    f"tenant:switchyard_{name}:p{share}_5m",
+                    f"histogram_quantile({share / 100}, "
+                    f"sum by (tenant, le) (rate({metric}_bucket[5m])))",
+                )
+            )
+    return found
+
+
+def alerts() -> list[Alert]:
+    """Everything that may call somebody."""
+    return [
+        _burn("SwitchyardErrorBudgetBurnsFast", 14.4, "1h", "5m", 50, "page"),
+        _burn("SwitchyardErrorBudgetBurns", 6, "6h", "30m", 100, "page"),
+        _burn("SwitchyardErrorBudgetLeaks", 1, "3d", "6h", 500, "ticket"),
+        Alert(
+            "SwitchyardNoReadyEngine",
+            "(sum(switchyard_engine_up) or vector(0)) == 0",
+            "1m",
+            "page",
+            "No engine is ready",
+            "Every request to a model is answered 503. Also fires when the controller, which tells "
+            "which engines are ready, can't be scraped.",
+        ),
+        Alert(
+            "SwitchyardEngineDown",
+            "switchyard_engine_up == 0",
+            "2m",
+            "ticket",
+            "Engine {{ $labels.engine }} is not ready",
+            "It has not said that it is ready for 2 minutes; the others carry its load.",
+        ),
+        Alert(
+            "SwitchyardEngineRestarts",
+            "increase(switchyard_engine_restarts_total[1h]) > 3",
+            "0m",
+            "ticket",
+            "Engines restart again and again",
+            "More than 3 engine starts within an hour.",
+        ),
+        Alert(
+            "SwitchyardFallbacks",
+            "tenant:switchyard_fallbacks:ratio_rate10m > 0.05"
+            " and on (tenant) sum by (tenant) (increase(switchyard_requests_total[10m])) >= 20",
+            "5m",
+            "ticket",
+            "Tenant {{ $labels.tenant }} is served by a fallback",
+            "{{ $value | humanizePercentage }} of its answers come from another version than the "
+            "one it asked for.",
+        ),
+        Alert(
+            "SwitchyardSlowFirstToken",
+            "tenant:switchyard_time_to_first_token:p95_5m > 5"
+            " and on (tenant) sum by (tenant) (increase(switchyard_requests_total[5m])) >= 20",
+            "10m",
+            "ticket",
+            "Tenant {{ $labels.tenant }} waits long for its first token",
+            "The 95th percentile is {{ $value | humanizeDuration }}.",
+        ),
+        Alert(
+            "SwitchyardSnapshotStale",
+            "max by (instance) (switchyard_snapshot_age_seconds) > 30",
+            "1m",
+            "ticket",
+            "Router {{ $labels.instance }} routes by an old snapshot",
+            "It could not read the registry for {{ $value | humanizeDuration }}: new keys, swaps "
+            "and engines don't reach it.",
+        ),
+        Alert(
+            "SwitchyardExchangesDropped",
+            "increase(switchyard_exchanges_dropped_total[15m]) > 0",
+            "0m",
+            "ticket",
+            "Exchange records are being lost",
+            "The registry takes them too slowly. Requests are not harmed; drift and feedback are.",
+        ),
+        Alert(
+            "SwitchyardDriftSustained",
+            "switchyard_drift_active == 1",
+            "0m",
+            "info",
+            "Prompts of {{ $labels.tenant }} have changed",
+            "The drift test is sure. With enough corrections the controller retrains by itself.",
+        ),
+        Alert(
+            "SwitchyardDriftUnanswered",
+            "switchyard_drift_active == 1",
+            "1d",
+            "ticket",
+            "Drift of {{ $labels.tenant }} has had no answer for a day",
+            "Corrections are missing, the tenant's policy forbids it, or a retraining failed: the "
+            "`hold` receipt says which.",
+        ),
+        Alert(
+            "SwitchyardJobsWait",
+            'max(switchyard_jobs{state="queued"}) > 0'
+            ' and (max(switchyard_jobs{state="running"}) or vector(0)) == 0',
+            "10m",
+            "ticket",
+            "Training jobs wait and none runs",
+            "No worker takes them.",
+        ),
+        Alert(
+            "SwitchyardJobsFail",
+            'max(delta(switchyard_jobs{state="failed"}[1h])) > 0',
+            "0m",
+            "ticket",
+            "Training jobs have failed",
+            "{{ $value | humanize }} more failed jobs than an hour ago.",
+        ),
+        Alert(
+            "SwitchyardSwapsFail",
+            'increase(switchyard_swaps_total{outcome="failed"}[1h]) > 2',
+            "0m",
+            "ticket",
+            "Swaps fail",
+            "Candidates can't be brought to traffic, for reasons that lie with the platform.",
+        ),
+        Alert(
+            "SwitchyardCandidateRejected",
+            'increase(switchyard_swaps_total{outcome="rejected"}[1h]) > 0',
+            "0m",
+            "info",
+            "A candidate was rejected",
+            "The evaluation, or the engine's effect and parity check, said no. Traffic stays on "
+            "the version before.",
+        ),
+        Alert(
+            "SwitchyardControllerStalled",
+            "time() - (switchyard_last_tick_timestamp_seconds > 0) > 120",
+            "1m",
+            "ticket",
+            "The controller does not tick",
+            "Its last tick ended {{ $value | humanizeDuration }} ago: no swaps, no drift watch.",
+        ),
+        Alert(
+            "SwitchyardControllerErrors",
+            "increase(switchyard_tick_errors_total[15m]) > 3",
+            "0m",
+            "ticket",
+            "The controller meets errors",
+            "Some adapter can't be looked at; the log names it.",
+        ),
+        Alert(
+            "SwitchyardTargetDown",
+            'up{job=~"switchyard-.*"} == 0',
+            "2m",
+            "page",
+            "{{ $labels.job }} on {{ $labels.instance }} can't be scraped",
+            "The process is down, hangs, or its metrics port is not reachable.",
+        ),
+        Alert(
+            "SwitchyardTargetMissing",
+            " or ".join(f'absent(up{{job="{job}"}})' for job in JOBS),
+            "5m",
+            "ticket",
+            "{{ $labels.job }} is not watched at all",
+            "Prometheus has no such scrape target: alerts about it can't fire.",
+        ),
+        Alert(
+            "SwitchyardLabelsOverflow",
+            "increase(switchyard_label_overflow_total[1h]) > 0",
+            "0m",
+            "info",
+            "Label `{{ $labels.label }}` has more values than metrics keep",
+            "What is beyond the cap is counted as `other`.",
+        ),
+    ]
+
+
+def document() -> dict[str, Any]:
+    """The rules as Prometheus reads them."""
+    return {
+        "groups": [
+            {
+                "name": "switchyard-recordings",
+                "rules": [{"record": r.record, "expr": r.expr} for r in recordings()],
+            },
+            {
+                "name": "switchyard-alerts",
+                "rules": [
+                    {
+                        "alert": a.name,
+                        "expr": a.expr,
+                        "for": a.hold,
+                        "labels": {"severity": a.severity},
+                        "annotations": {
+                            "summary": a.summary,
+                            "description": a.description,
+                            "runbook": f"{RUNBOOK}#{a.name.lower()}",
+                        },
+                    }
+                    for a in alerts()
+                ],
+            },
+        ]
+    }
+
+
+def _burn(name: str, rate: float, long: str, short: str, requests: int, severity: str) -> Alert:
+    limit = f"{rate * (1 - AVAILABILITY):.4g}"
+    series = "switchyard:request_errors:ratio_rate"
+    return Alert(
+        name,
+        f"{series}{long} > {limit} and {series}{short} > {limit}"
+        f" and sum(increase(switchyard_requests_total[{long}])) >= {requests}",
+        "2m",
+        severity,
+        f"Errors use up the budget {rate:g} times too fast",
+        f"{{{{ $value | humanizePercentage }}}} of requests ended in 5xx over {long}; "
+        f"{1 - AVAILABILITY:.0%} is what 30 days allow.",
+    )
