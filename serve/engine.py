@@ -177,15 +177,15 @@ class EngineSupervisor:
 
     async def _bury(self, why: str) -> None:
         """The child is dead or has to be: say so, and leave nothing of it behind."""
-        process, was = self._process, self._state
+        process, starting = self._process, self._state == "starting"
         self._process = None
         if process is not None:
             await process.kill()
         await self._down()
         tail = process.tail() if process is not None else ""
-        if was == "starting":
+        if starting:
             self._failed_starts += 1
-        _log.error("engine.died", engine=self._settings.id, why=why, was=was, log_tail=tail)
+        _log.error("engine.died", engine=self._settings.id, why=why, log_tail=tail)
         if self._failed_starts >= MAX_FAILED_STARTS:
             self._failed_starts = 0
             raise EngineStartFailed(why, self._settings.log_file, tail)

@@ -40,6 +40,7 @@ class ResolverSettings:
     store_url: str
     staging: Path
     max_lora_rank: int
+    modules: str
 
 
 def register(environ: Mapping[str, str] = os.environ) -> None:
@@ -55,17 +56,25 @@ def register(environ: Mapping[str, str] = os.environ) -> None:
     from vllm.lora.resolver import LoRAResolverRegistry
 
     settings = load(ResolverSettings, RESOLVER_PREFIX, environ)
-    resolver = StoreResolver(Store(settings.store_url), settings.staging, settings.max_lora_rank)
+    resolver = StoreResolver(
+        Store(settings.store_url),
+        settings.staging,
+        settings.max_lora_rank,
+        frozenset(settings.modules.split(",")),
+    )
     LoRAResolverRegistry.register_resolver("switchyard", resolver)
 
 
 class StoreResolver:
     """Served name → verified local folder → LoRARequest. (vLLM asks for no base class.)"""
 
-    def __init__(self, store: Store, staging: Path, max_lora_rank: int) -> None:
+    def __init__(
+        self, store: Store, staging: Path, max_lora_rank: int, modules: frozenset[str]
+    ) -> None:
         self._store = store
         self._staging = staging
         self._max_lora_rank = max_lora_rank
+        self._modules = modules
         self._fingerprints: dict[str, dict[str, str]] = {}
 
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> Any | None:
@@ -95,7 +104,7 @@ class StoreResolver:
         folder = self._store.fetch(digest, self._staging)
         if base not in self._fingerprints:
             self._fingerprints[base] = base_fingerprint(base_folder(base))
-        check_adapter(folder, self._fingerprints[base], self._max_lora_rank)
+        check_adapter(folder, self._fingerprints[base], self._max_lora_rank, self._modules)
         return folder
 
 
@@ -104,9 +113,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return _json(folder / "switchyard.json")
 
 
-def check_adapter(folder: Path, base: Mapping[str, str] | None, max_lora_rank: int) -> None:
-    """Raise AdapterRefused unless an adapter's folder fits the engine's rank and base (None: a base
-    that the caller can't read)."""
+def check_adapter(
+    folder: Path,
+    base: Mapping[str, str] | None,
+    max_lora_rank: int,
+    modules: frozenset[str] | None = None,
+) -> None:
+    """Raise AdapterRefused unless an adapter's folder fits the engine's rank, its base and the
+    modules that it lets adapters change (None: the caller doesn't know)."""
     manifest = read_manifest(folder)
     config = _json(folder / "adapter_config.json")
     rank = config.get("r")
@@ -118,6 +132,15 @@ def check_adapter(folder: Path, base: Mapping[str, str] | None, max_lora_rank: i
             f"its rank {max(ranks)} is above this engine's {max_lora_rank}: train with a rank up "
             f"to {max_lora_rank}, or start the engine with SWITCHYARD_ENGINE_MAX_LORA_RANK"
         )
+    targets = config.get("target_modules")
+    if modules is not None and isinstance(targets, list):
+        # vLLM would leave them out without a word.
+        foreign = {str(target).rpartition(".")[2] for target in targets} - modules
+        if foreign:
+            raise AdapterRefused(
+                f"it changes {', '.join(sorted(foreign))}, this engine lets adapters change "
+                f"{', '.join(sorted(modules))} only: set SWITCHYARD_ENGINE_LORA_MODULES"
+            )
     different = differences(manifest, dict(base)) if base is not None else []
     if different:
         raise AdapterRefused(

@@ -7,6 +7,7 @@ SWITCHYARD_SWAP_*    → SwapSettings
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 RESOLVER_PREFIX = "SWITCHYARD_RESOLVER_"
 
+LINEAR = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
+"""The linear layers of Llama and its relatives, by the names that PEFT gives them."""
+
 _VLLM = "serve.vllm_server"
 # Ours must not reach the child (the registry's URL may hold a password), and a child that may not
 # write byte code compiles all of vLLM again at every start: three processes, ten seconds each.
@@ -26,6 +30,10 @@ _DROPPED = frozenset({"PYTHONDONTWRITEBYTECODE"})
 
 def _port(default: int) -> int:
     return field(default=default, metadata={"range": (1, 65535)})
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,10 @@ class EngineSettings:
 
     max_loras: int = field(default=16, metadata={"range": (1, 1024)})
     max_lora_rank: int = field(default=16, metadata={"choices": LORA_RANKS})
+    lora_modules: str = LINEAR
+    """What adapters may change, by commas. Never lm_head: with LoRA on it vLLM computes
+    `prompt_logprobs` wrongly, and on a CPU one such request beside others kills the engine
+    (https://github.com/vllm-project/vllm/issues/16668, seen with 0.32)."""
     max_cpu_loras: int = field(default=64, metadata={"range": (1, 65536)})
     max_model_len: int = field(default=1024, metadata={"range": (16, 1 << 24)})
     max_num_seqs: int = field(default=64, metadata={"range": (1, 65536)})
@@ -59,10 +71,14 @@ class EngineSettings:
         default=None, metadata={"choices": ("auto", "float32", "bfloat16", "float16")}
     )
     """None: float32 on a CPU, what the model says on a GPU."""
-    kv_cache_gib: int = field(default=1, metadata={"range": (1, 4096)})
+    kv_cache_gib: float = field(default=0.5, metadata={"range": (0.01, 4096)})
     """CPU only."""
     threads: int | None = field(default=None, metadata={"range": (1, 1024)})
-    """CPU only: OpenMP threads; None leaves the choice to vLLM (all cores but one)."""
+    """CPU only: OpenMP threads; None: all cores but one, which the HTTP server needs."""
+    worker_process: bool | None = None
+    """CPU only: give the model a process of its own with threads bound to cores, vLLM's default.
+    Without, the engine core runs it: a start costs 10 CPU-seconds and 0.5 GB less. None: with,
+    on more than 8 cores."""
     gpu_memory_utilization: float = field(default=0.9, metadata={"range": (0.05, 1.0)})
     tensor_parallel_size: int = field(default=1, metadata={"range": (1, 64)})
     eager: bool | None = None
@@ -83,6 +99,8 @@ class EngineSettings:
             raise ValueError(
                 f"max_cpu_loras ({self.max_cpu_loras}) is less than max_loras ({self.max_loras})"
             )
+        if "lm_head" in self.lora_modules.split(","):
+            raise ValueError("lora_modules names lm_head: vLLM's prompt_logprobs break with it")
         if not self.engine_api_key:
             raise ValueError("engine_api_key is empty: the engine would answer anybody")
 
@@ -101,7 +119,7 @@ class EngineSettings:
     def argv(self) -> list[str]:
         """The child's command. The key is not in it: `ps` shows arguments to everybody."""
         on_cpu = self.device == "cpu"
-        arguments = {
+        arguments: dict[str, object] = {
             "model": str(Path(self.base).resolve()) if Path(self.base).is_dir() else self.base,
             "served-model-name": self.name,
             "host": self.host,
@@ -116,7 +134,11 @@ class EngineSettings:
             "generation-config": "vllm",
             "disable-uvicorn-access-log": None,
         }
-        if not on_cpu:
+        if on_cpu:
+            arguments["kv-cache-memory-bytes"] = int(self.kv_cache_gib * (1 << 30))
+            if not self._worker_process:
+                arguments["distributed-executor-backend"] = "uni"
+        else:
             arguments["gpu-memory-utilization"] = self.gpu_memory_utilization
             arguments["tensor-parallel-size"] = self.tensor_parallel_size
         if self.eager if self.eager is not None else on_cpu:
@@ -124,7 +146,7 @@ class EngineSettings:
         command = [sys.executable, "-m", _VLLM]
         for name, value in arguments.items():
             command += [f"--{name}"] if value is None else [f"--{name}", str(value)]
-        return command
+        return [*command, "--lora-target-modules", *self.lora_modules.split(",")]
 
     def environ(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The child's environment: what is inherited less our own settings, plus what vLLM
@@ -143,15 +165,24 @@ class EngineSettings:
             f"{RESOLVER_PREFIX}STORE_URL": self.store_url,
             f"{RESOLVER_PREFIX}STAGING": str(self.staging.absolute()),
             f"{RESOLVER_PREFIX}MAX_LORA_RANK": str(self.max_lora_rank),
+            f"{RESOLVER_PREFIX}MODULES": self.lora_modules,
         }
         if Path(self.base).is_dir():
             ours["HF_HUB_OFFLINE"] = "1"
         if self.device == "cpu":
-            ours["VLLM_CPU_KVCACHE_SPACE"] = str(self.kv_cache_gib)
-            if self.threads is not None:
+            if not self._worker_process:
+                # Or the CPU platform puts the worker process back. The HTTP server and the engine
+                # core are two processes all the same.
+                ours["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+                ours["OMP_NUM_THREADS"] = str(self.threads or max(1, _cores() - 1))
+            elif self.threads is not None:
                 ours["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
                 ours["OMP_NUM_THREADS"] = str(self.threads)
         return {**kept, **ours}
+
+    @property
+    def _worker_process(self) -> bool:
+        return _cores() > 8 if self.worker_process is None else self.worker_process
 
 
 @dataclass(frozen=True)
