@@ -53,6 +53,43 @@ def served_base(registry: Registry) -> str:
 
 
 @base.command()
+def build(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where it goes [the project's own place].")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="How long to train.", min=0.01)] = 60.0,
+    seed: Annotated[int, typer.Option()] = 7,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Train the project's own small base model from nothing, on text that the project makes."""
+    from train.base import recipe
+
+    where = folder or default_folder()
+
+    def tell(progress: recipe.Progress) -> None:
+        if not as_json:
+            print(
+                f"step {progress.step:6}  loss {progress.loss:.3f}  "
+                f"{progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s  "
+                f"{progress.eta / 60:.1f} min left",
+                flush=True,
+            )
+
+    report = recipe.build(where, minutes, seed, threads, on_progress=tell)
+    value = {
+        "folder": str(report.folder),
+        "parameters": report.parameters,
+        "steps": report.steps,
+        "tokens": report.tokens,
+        "seconds": round(report.seconds, 1),
+        "first_loss": report.first_loss,
+        "final_loss": report.final_loss,
+    }
+    render.record(value, as_json=as_json)
+
+
+@base.command()
 def show(
     source: Annotated[
         str | None, typer.Option("--base", help="A folder [SWITCHYARD_ENGINE_BASE, else our own].")

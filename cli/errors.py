@@ -6,6 +6,7 @@ CliError
 ├── PortInUse        a port that a process needs is taken
 ├── BadRows          a training file has rows that can't be trained on
 ├── JobFailed        the job that a command waited for did not succeed
+├── NotStartable     a process can't start, and trying again changes nothing
 ├── ProcessFailed    a process of the platform can't be started or kept running
 └── StepFailed       a step of the demo did not do what it promises
 
@@ -83,6 +84,12 @@ class BadRows(CliError):
 
 class JobFailed(CliError):
     """The job that a command waited for did not succeed."""
+
+
+class NotStartable(CliError):
+    """A process can't start for a reason that trying again won't change: `up` gives up at once."""
+
+    exit_code = 78  # EX_CONFIG of sysexits.h
 
 
 class ProcessFailed(CliError):

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import NotFound
-
 if TYPE_CHECKING:
     from registry import Registry
     from registry.versions import Version
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
 
 def of_version(registry: Registry, version: Version) -> dict[str, Any]:
     """One version's lineage; what the registry no longer knows is None."""
+    from registry.errors import NotFound
+
     job: dict[str, Any] | None = None
     if version.job_id is not None:
         try:

@@ -14,19 +14,10 @@ from types import FrameType
 
 import structlog
 
-from cli.errors import CliError
-from cli.supervisor import NOT_STARTABLE
-
 _log = structlog.get_logger()
 
 LONGEST_PAUSE_S = 30.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class NotStartable(CliError):
-    """A process refuses to start for a reason that trying again won't change."""
-
-    exit_code = NOT_STARTABLE
 
 
 async def until_signal(*loops: Awaitable[None]) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import typer
 
 from cli import logs, room_settings
+from cli.errors import NotStartable
 from cli.invocation import Invocation, opened
-from cli.loops import NotStartable, repeat, repeat_blocking, until_signal
 
 _WORKER_INTERVAL_S = 0.5
 
@@ -35,6 +35,7 @@ def attach(app: typer.Typer) -> None:
 
 def engine_run(context: typer.Context) -> None:
     """Run vLLM, restart it when it dies, and tell the registry how it does."""
+    from cli.loops import repeat, until_signal
     from monitoring.metrics import Metrics
     from serve.engine import BaseMissing, EngineStartFailed, EngineSupervisor
     from serve.process import PortInUse
@@ -76,6 +77,7 @@ def router_run(context: typer.Context) -> None:
 
 def worker_run(context: typer.Context) -> None:
     """Take training jobs, one at a time; a signal puts the job in hand back."""
+    from cli.loops import repeat_blocking
     from monitoring import exposition
     from monitoring.metrics import Metrics
     from train.worker import Worker
@@ -97,6 +99,7 @@ def worker_run(context: typer.Context) -> None:
 
 def controller_run(context: typer.Context) -> None:
     """Swap candidates in, watch for drift, and have retrained what drifted."""
+    from cli.loops import repeat, until_signal
     from monitoring import exposition
     from monitoring.controller import Controller
     from monitoring.metrics import Metrics

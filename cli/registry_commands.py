@@ -36,13 +36,16 @@ def migrate(context: typer.Context, as_json: AsJson = False) -> None:
 
 @dashboards.command()
 def write(
-    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where the files go [monitoring/generated].")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the dashboards and alert rules that the code generates."""
-    from monitoring import dashboards as generator
+    """Write what code generates: dashboards, alert rules, Prometheus's configuration."""
+    from monitoring import configuration
 
-    written = [str(path) for path in generator.write(folder)]
+    target = folder or Path(configuration.__file__).parent / "generated"
+    written = [str(path) for path in configuration.write(target)]
     if as_json:
         render.emit(written)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import typer
 
 from cli import jobs, render, room_settings
@@ -81,6 +80,8 @@ def gather(home: Home, registry: Registry) -> dict[str, Any]:
 
 def processes(home: Home) -> list[dict[str, Any]]:
     """What the run file of `switchyard up` says, held against what really runs."""
+    import psutil
+
     state = read_json(home.run / "up.json")
     pid = state.get("pid")
     if not isinstance(pid, int) or not psutil.pid_exists(pid):

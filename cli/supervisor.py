@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.child import Child, Spec
-from cli.errors import ProcessFailed
+from cli.errors import NotStartable, ProcessFailed
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 30.0
@@ -20,8 +20,6 @@ STEADY_S = 60.0
 """Ready for so long, a process counts as healthy again: its next restart is quick."""
 FAILED_STARTS = 5
 """A process that ends so often without ever having been ready won't be by trying again."""
-NOT_STARTABLE = 78
-"""A process ends with this code (EX_CONFIG of sysexits.h) when trying again changes nothing."""
 
 
 @dataclass
@@ -142,7 +140,7 @@ class Supervisor:
         child.kill()  # the leader is gone: its group may not be
         watched.failures += 1
         watched.note = child.ending()
-        final = child.exit_code == NOT_STARTABLE
+        final = child.exit_code == NotStartable.exit_code
         if not watched.ever_ready and (final or watched.failures >= FAILED_STARTS):
             raise ProcessFailed(
                 f"{child.name} {watched.note}, {watched.failures} time(s) without having been "
