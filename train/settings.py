@@ -1,0 +1,64 @@
+"""The worker's settings, read once from `SWITCHYARD_WORKER_*`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SHIPPED_BASE = Path(__file__).parent / "base" / "switchyard-tiny"
+
+
+def _between(low: float, high: float) -> dict[str, Any]:
+    return {"range": (low, high)}
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Times are seconds. `base` is the folder or Hugging Face id of the served base model; a job
+    that names it by its last path part gets it."""
+
+    base: str = str(SHIPPED_BASE)
+    name: str | None = None
+    """What the worker calls itself in leases; None means host and process id."""
+    scratch: Path | None = None
+    """Where jobs keep what they can lose; None means the system's folder for temporary files."""
+    device: str = field(default="auto", metadata={"choices": ("auto", "cpu", "cuda")})
+    threads: int | None = field(default=None, metadata=_between(1, 1024))
+    """CPU threads of a job; None means all cores. Other counts may give other last digits."""
+    nice: int = field(default=5, metadata=_between(0, 19))
+    """How much a job yields to the engine on the same machine: its process priority."""
+    lease_s: float = field(default=60.0, metadata=_between(1, 3600))
+    renew_s: float = field(default=2.0, metadata=_between(0.05, 600))
+    """How often a lease is renewed, progress told and a wish to cancel seen."""
+    max_attempts: int = field(default=5, metadata=_between(1, 1000))
+    """A job that was begun this often and never came to an end is given up."""
+    evaluation_rows: int = field(default=200, metadata=_between(1, 100_000))
+    few_shot: int = field(default=8, metadata=_between(0, 64))
+    """Examples in the prompt of the few-shot baseline."""
+    probes: int = field(default=16, metadata=_between(16, 256))
+    """Prompts whose logprobs the engine is later held to."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = field(default=8083, metadata=_between(0, 65535))
+
+    def __post_init__(self) -> None:
+        if self.renew_s * 3 > self.lease_s:
+            raise ValueError(
+                f"renew_s={self.renew_s:g} is too near to lease_s={self.lease_s:g}: "
+                "expected at most a third of it"
+            )
+
+    @property
+    def base_name(self) -> str:
+        """What requests and adapters call the base: a folder's last path part, or the id itself."""
+        return base_name(self.base)
+
+    def resolve(self, name: str) -> str:
+        """The folder or Hugging Face id behind a base's name."""
+        return self.base if name in ("", self.base_name, self.base) else name
+
+
+def base_name(base: str) -> str:
+    """A folder's last path part; a Hugging Face id as it is."""
+    path = Path(base).expanduser()
+    return path.resolve().name if path.is_dir() or path.is_absolute() else base

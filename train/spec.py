@@ -1,0 +1,139 @@
+"""What a job may ask for. One dial, `rank`; alpha and learning rate follow from it and the base.
+
+Knows nothing about rows, models or the registry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from train.errors import InvalidSpec
+
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+QUANTIZE = ("none", "nf4")
+
+_INTEGERS: dict[str, tuple[int, int]] = {
+    "batch_size": (1, 1024),
+    "max_length": (16, 131_072),
+    "seed": (0, 2**31 - 1),
+    "patience": (1, 1000),
+}
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "alpha": (0.001, 4096.0),
+    "learning_rate": (1e-8, 1.0),
+    "epochs": (0.01, 1000.0),
+    "dropout": (0.0, 0.9),
+    "warmup": (0.0, 0.5),
+    "validation_fraction": (0.01, 0.5),
+}
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """The options of one training job. Build it with `parse`, which checks every value.
+
+    `alpha` None means 2 × rank, so that an update's scale does not depend on the rank.
+    `learning_rate` None means `learning_rate_for(hidden_size)`. Lengths are in tokens, `warmup` is
+    a share of the steps, `patience` counts epochs without a better validation loss.
+    """
+
+    rank: int = 16
+    alpha: float | None = None
+    learning_rate: float | None = None
+    epochs: float = 4.0
+    batch_size: int = 16
+    max_length: int = 1024
+    dropout: float = 0.0
+    warmup: float = 0.03
+    patience: int = 2
+    seed: int = 0
+    validation_fraction: float = 0.15
+    group_by: str | None = None
+    quantize: str = "none"
+    keep_good_rows: bool = False
+    suffix: str | None = None
+    parent: str | None = None
+    base: str | None = None
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> TrainingSpec:
+        """From JSON. Raises InvalidSpec with one line for each option that is wrong."""
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        hints = typing.get_type_hints(cls)
+        errors = [
+            f"{name}: no such option; expected one of {', '.join(sorted(fields))}"
+            for name in sorted(options)
+            if name not in fields
+        ]
+        values: dict[str, Any] = {}
+        for name, value in options.items():
+            if name not in fields:
+                continue
+            problem, value = _check(name, value, hints[name])
+            if problem:
+                errors.append(f"{name}={_shown(value)}: expected {problem}")
+            else:
+                values[name] = value
+        if errors:
+            first = errors[0].partition("=")[0].partition(":")[0]
+            raise InvalidSpec("\n".join(errors), param=first)
+        return cls(**values)
+
+    def json(self) -> dict[str, Any]:
+        """Every option, also those that were not given, as JSON for the manifest."""
+        return dataclasses.asdict(self)
+
+    @property
+    def lora_alpha(self) -> float:
+        """PEFT's `lora_alpha`: an update is scaled by alpha / rank."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    def learning_rate_for(self, hidden_size: int) -> float:
+        """The learning rate for a base of this width.
+
+        LoRA's best rate does not move with the rank, is ten times that of full fine-tuning, and
+        falls with the width: 5e-5 · 10 · (2000 / width)^0.781, as fitted to Llama models in "LoRA
+        Without Regret" (Schulman et al., 2025, thinkingmachines.ai/blog/lora). 2.6e-4 at width
+        4096, 3.1e-3 at 192.
+        """
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return float(5e-4 * (2000 / max(1, hidden_size)) ** 0.781)
+
+
+def _check(name: str, value: Any, hint: Any) -> tuple[str, Any]:
+    """(what was expected, the value as given), or ("", the value as the field wants it)."""
+    options = typing.get_args(hint)
+    if isinstance(hint, types.UnionType) and type(None) in options:
+        if value is None:
+            return "", None
+        hint = next(option for option in options if option is not type(None))
+    if name == "rank":
+        good = isinstance(value, int) and value in RANKS
+        return ("" if good else f"one of {', '.join(map(str, RANKS))}"), value
+    if name == "quantize":
+        return ("" if value in QUANTIZE else f"one of {', '.join(QUANTIZE)}"), value
+    if hint is bool:
+        return ("" if isinstance(value, bool) else "true or false"), value
+    if hint is str:
+        return ("" if isinstance(value, str) and value else "a text that is not empty"), value
+    if name in _INTEGERS:
+        low, high = _INTEGERS[name]
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return ("" if whole and low <= value <= high else f"a whole number {low}–{high}"), value
+    least, most = _NUMBERS[name]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and least <= value <= most:
+        return "", float(value)
+    return f"a number {least:g}–{most:g}", value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -1,0 +1,127 @@
+"""Train / validation by group, stable under added data.
+
+A row's side depends on its own group's hash and on nothing else, so adding rows never moves one.
+What must stay together (a conversation, a customer, the same question) has one group.
+Near-duplicates that the hash put on both sides are left out of training: the validation side is
+never touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from train.rows import Row
+
+GROUP_FIELDS = ("group", "conversation_id", "customer_id")
+NEAR = 0.8
+"""Jaccard similarity of word triples from which two questions count as near-duplicates."""
+
+_COMMON = 0.2  # triples in more than this share of rows are the template, not the question
+_WORD = re.compile(r"\w+")
+_DIGITS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows to learn from, rows to measure on, and those left out because they are too near to the
+    latter."""
+
+    train: list[Row]
+    validation: list[Row]
+    left_out: list[Row]
+
+
+def split(
+    rows: Sequence[Row], fraction: float, *, group_by: str | None = None, salt: str = "split-1"
+) -> Split:
+    """Divide rows so that about `fraction` of the groups are for validation.
+
+    With at least two groups neither side is empty. The order of rows is kept.
+    """
+    keys = [group(row, group_by) for row in rows]
+    points = {key: _point(key, salt) for key in set(keys)}
+    held = {key for key, point in points.items() if point < fraction}
+    if len(points) > 1 and not held:
+        held = {min(points, key=lambda key: (points[key], key))}
+    elif len(points) > 1 and len(held) == len(points):
+        held.remove(max(points, key=lambda key: (points[key], key)))
+    validation = [row for row, key in zip(rows, keys, strict=True) if key in held]
+    rest = [row for row, key in zip(rows, keys, strict=True) if key not in held]
+    return separate(rest, validation)
+
+
+def separate(train: Sequence[Row], validation: Sequence[Row]) -> Split:
+    """Leave out of training what is, or nearly is, a validation row's question."""
+    near = _near(train, validation)
+    return Split(
+        [row for index, row in enumerate(train) if index not in near],
+        list(validation),
+        [row for index, row in enumerate(train) if index in near],
+    )
+
+
+def group(row: Row, group_by: str | None = None) -> str:
+    """What must stay on one side: the row's group field if it has one, else its normal question."""
+    for name in (group_by,) if group_by else GROUP_FIELDS:
+        value = row.metadata.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return f"{name}:{value}"
+    return f"question:{normal(row.question)}"
+
+
+def normal(text: str) -> str:
+    """Lower case, numbers as 0, punctuation and spacing gone."""
+    words = _WORD.findall(_DIGITS.sub("0", text.lower()))
+    return " ".join(words) or text.strip()
+
+
+def rank_by_hash(rows: Sequence[Row], salt: str) -> list[Row]:
+    """The rows in an order that depends on each row alone: for choosing some of them."""
+    return sorted(rows, key=lambda row: (_point(_identity(row), salt), row.line))
+
+
+def _identity(row: Row) -> str:
+    return "\x1e".join(f"{m['role']}\x1f{m['content']}" for m in row.messages)
+
+
+def _point(key: str, salt: str) -> float:
+    """A number in [0, 1) that the key alone decides."""
+    return int.from_bytes(hashlib.sha256(f"{salt}\0{key}".encode()).digest()[:8]) / 2.0**64
+
+
+def _triples(text: str) -> frozenset[str]:
+    words = normal(text).split()
+    if len(words) < 3:
+        return frozenset({" ".join(words)})
+    return frozenset(" ".join(words[i : i + 3]) for i in range(len(words) - 2))
+
+
+def _near(train: Sequence[Row], validation: Sequence[Row]) -> set[int]:
+    """Indices of training rows whose question is nearly a validation row's.
+
+    Triples shared by more than a fifth of the rows are no evidence and are not counted; a question
+    made of nothing else is compared as a whole.
+    """
+    theirs = [_triples(row.question) for row in validation]
+    ours = [_triples(row.question) for row in train]
+    counts = Counter(triple for triples in (*theirs, *ours) for triple in triples)
+    limit = max(2.0, _COMMON * (len(train) + len(validation)))
+    rare = frozenset(triple for triple, count in counts.items() if count <= limit)
+    theirs = [triples & rare or triples for triples in theirs]
+    ours = [triples & rare or triples for triples in ours]
+    index: dict[str, list[int]] = defaultdict(list)
+    for number, triples in enumerate(theirs):
+        for triple in triples:
+            index[triple].append(number)
+    near: set[int] = set()
+    for number, triples in enumerate(ours):
+        shared = Counter(other for triple in triples for other in index.get(triple, ()))
+        for other, common in shared.items():
+            if common >= NEAR * (len(triples) + len(theirs[other]) - common):
+                near.add(number)
+                break
+    return near

@@ -1,0 +1,316 @@
+"""The worker: takes training jobs from the registry, one at a time, and brings each to an end.
+
+It holds a job by a lease that it renews; what trains is a child process. A worker that is told to
+stop puts its job back, one that dies loses its lease, and in both cases another worker begins the
+job anew. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from monitoring.metrics import Metrics
+from registry import Registry
+from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
+from registry.jobs import Job
+from train.child import Child
+from train.errors import InvalidSpec, TrainingError
+from train.publish import publish
+from train.run import Task
+from train.settings import WorkerSettings, base_name
+from train.spec import TrainingSpec
+
+_log = structlog.get_logger()
+
+
+@dataclass
+class _Work:
+    """The job in hand."""
+
+    job: Job
+    child: Child
+    started: float
+    renewed: float
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """One worker. `tick` never blocks for long: call it about twice a second."""
+
+    def __init__(self, registry: Registry, settings: WorkerSettings, metrics: Metrics) -> None:
+        self.registry = registry
+        self.settings = settings
+        self.metrics = metrics
+        self.name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
+        self._work: _Work | None = None
+        self._counted = 0.0
+
+    @property
+    def job_id(self) -> str | None:
+        """The job in hand, if there is one."""
+        return self._work.job.id if self._work else None
+
+    @property
+    def child_pid(self) -> int | None:
+        """The training process, if there is one."""
+        return self._work.child.pid if self._work else None
+
+    def startup(self) -> None:
+        """Say who works here; make the scratch folder."""
+        if self.settings.scratch is not None:
+            self.settings.scratch.mkdir(parents=True, exist_ok=True)
+        self._count()
+        _log.info("worker_ready", worker=self.name, base=self.settings.base_name)
+
+    def tick(self) -> None:
+        """Take a job if there is none in hand; see to it otherwise."""
+        if self._work is None:
+            job = self.registry.jobs.lease(self.name, self.settings.lease_s)
+            if job is not None:
+                self._begin(job)
+        else:
+            self._watch(self._work)
+        if time.monotonic() - self._counted > 5.0:
+            self._count()
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """Stop training and put the job back for another worker."""
+        work = self._work
+        if work is None:
+            return
+        work.child.stop(timeout)
+        self._drop(work)
+        try:
+            self.registry.jobs.release(work.job.id, self.name)
+        except LeaseLost:
+            _log.warning("lease_lost", job=work.job.id, worker=self.name)
+
+    def _begin(self, job: Job) -> None:
+        _log.info("job_taken", job=job.id, tenant=job.tenant, attempt=job.attempts)
+        if job.cancel_requested:
+            self.registry.jobs.cancelled(job.id, self.name)
+            return
+        if job.attempts > self.settings.max_attempts:
+            self._fail(
+                job,
+                "too_many_attempts",
+                f"The job was begun {job.attempts - 1} times and its worker never finished it",
+            )
+            return
+        folder = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self.settings.scratch))
+        try:
+            child = Child(folder, self._prepare(job, folder))
+        except TrainingError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._fail(job, error.code, error.message, error.param)
+            return
+        except (NotFound, StoreError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._fail(job, "file_unavailable", str(error), "training_file")
+            return
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        at = time.monotonic()
+        self._work = _Work(job, child, at, at)
+
+    def _prepare(self, job: Job, folder: Path) -> Task:
+        """Lay out the job's folder. Raises TrainingError, NotFound, StoreError."""
+        adapter = self.registry.adapters.get(job.tenant, job.adapter)
+        options = {**adapter.training, **job.spec}
+        spec = TrainingSpec.parse(options)
+        base = self.settings.resolve(spec.base or adapter.base)
+        (folder / "training.jsonl").write_bytes(
+            self.registry.content(job.tenant, job.training_file)
+        )
+        if job.validation_file is not None:
+            (folder / "validation.jsonl").write_bytes(
+                self.registry.content(job.tenant, job.validation_file)
+            )
+        parent = None
+        if spec.parent is not None:
+            version = self.registry.versions.find(job.tenant, spec.parent)
+            if version.adapter != job.adapter:
+                raise InvalidSpec(
+                    f"parent={version.served_name} is not a version of adapter {job.adapter}",
+                    "parent",
+                )
+            options["parent"] = version.digest
+            self.registry.store.fetch(version.digest, folder)
+            parent = version.digest
+        return Task(
+            tenant=job.tenant,
+            adapter=job.adapter,
+            base=base,
+            base_name=base_name(base),
+            spec=options,
+            answers=adapter.answers,
+            training="training.jsonl",
+            validation=None if job.validation_file is None else "validation.jsonl",
+            parent=parent,
+            device=self.settings.device,
+            threads=self.settings.threads,
+            nice=self.settings.nice,
+            evaluation_rows=self.settings.evaluation_rows,
+            few_shot=self.settings.few_shot,
+            probes=self.settings.probes,
+        )
+
+    def _watch(self, work: _Work) -> None:
+        code = work.child.exit_code  # before the news, so that none of it is missed
+        self._hear(work)
+        if code is not None:
+            self._finish(work, code)
+            return
+        if time.monotonic() - work.renewed < self.settings.renew_s:
+            return
+        try:
+            job = self._renew(work)
+        except LeaseLost:
+            _log.warning("lease_lost", job=work.job.id, worker=self.name)
+            work.child.stop()
+            self._drop(work)
+            return
+        if job.cancel_requested:
+            work.child.stop()
+            self._drop(work)
+            self.registry.jobs.cancelled(job.id, self.name)
+
+    def _hear(self, work: _Work) -> None:
+        """Pass on what the child says: progress, events, checkpoints."""
+        jobs, job = self.registry.jobs, work.job
+        for message in work.child.news():
+            kind = message.pop("kind")
+            if kind == "progress":
+                self._measure(work, message)
+                if "step" in work.progress and "step" not in message:
+                    # a later phase: keep saying how far training came
+                    message = {**work.progress, "eta_s": None, **message}
+                work.progress = message
+            elif kind == "event":
+                jobs.tell(
+                    job.id,
+                    message["message"],
+                    level=message["level"],
+                    data=message.get("data"),
+                )
+            elif kind == "checkpoint":
+                figures = message["metrics"]
+                jobs.add_checkpoint(job.id, message["step"], figures)
+                text = f"Step {message['step']}: validation loss {figures['valid_loss']:.4f}"
+                jobs.tell(job.id, text, kind="metrics", data=figures)
+
+    def _measure(self, work: _Work, message: dict[str, Any]) -> None:
+        old = work.progress
+        for name, counter in (
+            ("step", self.metrics.train_steps_total),
+            ("supervised_tokens", self.metrics.train_tokens_total),
+        ):
+            if name in message:
+                counter.inc(max(0, message[name] - old.get(name, 0)))
+        if message.get("loss") is not None:
+            self.metrics.train_loss.labels(work.job.tenant).set(message["loss"])
+
+    def _finish(self, work: _Work, code: int) -> None:
+        """The child has ended: publish what it made, or say why there is nothing."""
+        job, outcome = work.job, work.child.outcome()
+        try:
+            self._renew(work)
+        except LeaseLost:
+            _log.warning("lease_lost", job=job.id, worker=self.name)
+            self._drop(work)
+            return
+        if outcome is None:
+            self._crashed(work, code)
+            return
+        if "error" in outcome:
+            self._drop(work)
+            self._fail(job, **outcome["error"])
+            return
+        try:
+            version = publish(self.registry, job, work.child.folder / "adapter", outcome)
+        except AlreadyExists as error:
+            self._drop(work)
+            self._fail(job, "version_taken", str(error))
+            return
+        result = {
+            **outcome["result"],
+            "verdict": outcome["verdict"],
+            "reasons": outcome["reasons"],
+            "evaluation": outcome["evaluation"],
+            "served_name": version.served_name,
+        }
+        self.registry.jobs.tell(
+            job.id, f"{version.served_name}: {outcome['verdict']}: {outcome['reasons']['summary']}"
+        )
+        self.registry.jobs.succeed(job.id, self.name, version.digest, result)
+        self.metrics.job_seconds.observe(time.monotonic() - work.started)
+        _log.info(
+            "job_succeeded",
+            job=job.id,
+            tenant=job.tenant,
+            version=version.served_name,
+            verdict=outcome["verdict"],
+            seconds=result["seconds"],
+        )
+        self._drop(work)
+
+    def _crashed(self, work: _Work, code: int) -> None:
+        job, tail = work.job, work.child.log_tail()
+        _log.error("training_process_died", job=job.id, exit_code=code, log=tail)
+        self._drop(work)
+        killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        if killed and job.attempts < min(2, self.settings.max_attempts):
+            self.registry.jobs.tell(
+                job.id, "The training process was killed: trying once more", level="warn"
+            )
+            self.registry.jobs.release(job.id, self.name)
+        elif killed:
+            self._fail(
+                job,
+                "out_of_memory",
+                "The training process was killed twice, most likely because the machine ran out of "
+                "memory: lower batch_size or max_length, or give the worker more memory",
+                "batch_size",
+            )
+        else:
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            self._fail(
+                job,
+                "training_crashed",
+                f"The training process ended with {how}; its last lines are in the worker's log",
+            )
+
+    def _renew(self, work: _Work) -> Job:
+        job = self.registry.jobs.renew(work.job.id, self.name, self.settings.lease_s, work.progress)
+        work.renewed = time.monotonic()
+        return job
+
+    def _fail(self, job: Job, code: str, message: str, param: str = "") -> None:
+        _log.warning("job_failed", job=job.id, tenant=job.tenant, code=code)
+        self.registry.jobs.fail(job.id, self.name, code, message, param)
+
+    def _drop(self, work: _Work) -> None:
+        work.child.close()
+        shutil.rmtree(work.child.folder, ignore_errors=True)
+        self._work = None
+
+    def _count(self) -> None:
+        """Show how many jobs are in which state."""
+        self._counted = time.monotonic()
+        self.metrics.know_tenants(tenant.name for tenant in self.registry.tenants.all())
+        states: dict[str, int] = {}
+        for job in self.registry.jobs.all():
+            states[job.state] = states.get(job.state, 0) + 1
+        for state in ("queued", "running", "succeeded", "failed", "cancelled"):
+            self.metrics.jobs.labels(state).set(states.get(state, 0))
