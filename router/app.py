@@ -52,10 +52,7 @@ def create_app(
     upstream = Upstream(settings)
     replicas = Replicas(settings.cooldown_s)
     reach = Reach(settings, snapshots, replicas, upstream)
-    lean = {
-        kind.path: Completions(kind, settings, reach, recorder, metrics, clock)
-        for kind in (CHAT, TEXT)
-    }
+    lean = {kind.path: Completions(kind, settings, reach, recorder, clock) for kind in (CHAT, TEXT)}
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -88,7 +85,7 @@ def create_app(
 
     def tenant_of(request: Request) -> Tenant:
         key = header(request.scope, b"authorization")
-        return authenticate(key, snapshots.view.snapshot, clock())
+        return authenticate(key, snapshots.view, clock())
 
     @app.get("/v1/models")
     async def list_models(request: Request) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from registry.engines import Engine
 from registry.tenants import Tenant
 from registry.versions import Version
 from router.answer import Outcome
 from router.errors import Headers
-from router.recorder import Record
 from router.select import Target
+from router.view import Replica
 
 CLIENT_LEFT = 499
 """What logs and metrics call a request whose client did not wait (nginx's number)."""
@@ -18,7 +17,8 @@ CLIENT_LEFT = 499
 
 @dataclass(slots=True)
 class Call:
-    """`started` is monotonic, `created_at` the wall clock; both in seconds."""
+    """`started`, `first_byte` and `ended` (0.0 while it is not) are monotonic seconds, `created_at`
+    is seconds since the epoch. Whatever knows a little more fills in its part."""
 
     id: str
     completion_id: str
@@ -26,7 +26,7 @@ class Call:
     created_at: float
     tenant: Tenant | None = None
     target: Target | None = None
-    engine: Engine | None = None
+    engine: Replica | None = None
     version: Version | None = None
     """What answers: a version, or None for the base."""
     fallback: str = ""
@@ -36,7 +36,7 @@ class Call:
     messages: bytes = b""
     outcome: Outcome = field(default_factory=Outcome)
     kept: list[bytes] = field(default_factory=list)
-    over: bool = False
+    ended: float = 0.0
 
     @property
     def served(self) -> str:
@@ -61,32 +61,6 @@ class Call:
                 headers.append((b"x-switchyard-version", self.served_name.encode()))
                 headers.append((b"x-switchyard-fallback", (self.fallback or "none").encode()))
         return headers
-
-    def record(self, now: float) -> Record | None:
-        """The exchange, once an engine has answered; `now` is monotonic seconds."""
-        if self.tenant is None or self.target is None or self.engine is None:
-            return None
-        first = self.first_byte
-        return Record(
-            id=self.completion_id,
-            tenant=self.tenant.name,
-            alias=self.target.alias.name if self.target.alias else None,
-            adapter=self.target.adapter,
-            digest=self.version.digest if self.version else None,
-            served=self.served,
-            fallback=self.fallback,
-            engine_id=self.engine.id,
-            status=self.status,
-            created_at=self.created_at,
-            latency_ms=(now - self.started) * 1000,
-            ttft_ms=None if first is None else (first - self.started) * 1000,
-            prompt_tokens=self.outcome.prompt_tokens,
-            completion_tokens=self.outcome.completion_tokens,
-            finish_reason=self.outcome.finish_reason,
-            messages=self.messages,
-            store_text=self.tenant.store_text,
-            answer=self.kept,
-        )
 
 
 def _value(text: str) -> bytes:

@@ -15,7 +15,6 @@ import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from monitoring.labels import NOBODY
-from monitoring.metrics import Metrics
 from router import relay
 from router.body import parse
 from router.call import CLIENT_LEFT, Call
@@ -53,7 +52,6 @@ class Completions:
     settings: RouterSettings
     reach: Reach
     recorder: Recorder
-    metrics: Metrics
     clock: Callable[[], float] = time.time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,15 +66,14 @@ class Completions:
 
         watch: Watch | None = None
         try:
-            tenant = authenticate(
-                header(scope, b"authorization"), self.reach.snapshots.view.snapshot, call.created_at
-            )
+            snapshots = self.reach.snapshots
+            tenant = authenticate(header(scope, b"authorization"), snapshots.view, call.created_at)
             call.tenant = tenant
-            self.metrics.in_flight.labels(tenant.name).inc()
+            snapshots.meters(tenant.name).in_flight.inc()
             raw = await read_body(scope, receive, self.settings.max_body_bytes)
             request = parse(raw, self.kind.prompt_field)
             call.messages = request.messages
-            target = call.target = select(tenant, request.model, self.reach.snapshots.view)
+            target = call.target = select(tenant, request.model, snapshots.view)
             watch = Watch(receive, self.settings.watch_after_s)
             reached = await self.reach.open(
                 tenant, target, request, self.kind.path, call.id, call.completion_id
@@ -126,30 +123,16 @@ class Completions:
 
     def _over(self, call: Call) -> None:
         """Account for a call, once."""
-        if call.over:
+        if call.ended:
             return
-        call.over = True
-        now = time.monotonic()
+        call.ended = time.monotonic()
         tenant = NOBODY if call.tenant is None else call.tenant.name
-        metrics = self.metrics
-        metrics.requests_total.labels(tenant, call.served, call.status).inc()
+        meters = self.reach.snapshots.meters(tenant)
+        meters.count(call)
         if call.tenant is not None:
-            metrics.in_flight.labels(tenant).dec()
-            metrics.request_duration_seconds.labels(tenant).observe(now - call.started)
-        if call.code is not None or call.status >= 400:
-            metrics.errors_total.labels(tenant, call.code or str(call.status)).inc()
-        if call.engine is not None:
-            if call.first_byte is not None:
-                metrics.time_to_first_token_seconds.labels(tenant).observe(
-                    call.first_byte - call.started
-                )
-            metrics.tokens_total.labels(tenant, "prompt").inc(call.outcome.prompt_tokens)
-            metrics.tokens_total.labels(tenant, "completion").inc(call.outcome.completion_tokens)
-            if call.fallback:
-                metrics.fallbacks_total.labels(tenant, call.fallback).inc()
-            record = call.record(now)
-            if record is not None:
-                self.recorder.offer(record)
+            meters.in_flight.dec()
+            if call.engine is not None:
+                self.recorder.offer(call)
         if self.settings.access_log:
             _access.info(
                 "request",
@@ -161,5 +144,5 @@ class Completions:
                 fallback=call.fallback or None,
                 status=call.status,
                 code=call.code,
-                ms=round((now - call.started) * 1000, 2),
+                ms=round((call.ended - call.started) * 1000, 2),
             )

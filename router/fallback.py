@@ -6,7 +6,7 @@ reason it is made for, so that headers, metrics and exchanges can say so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from registry.versions import Version
 from router.select import Target
@@ -21,8 +21,7 @@ ENGINE_ERROR = "engine-error"
 REASONS = (NO_LIVE_VERSION, VERSION_UNAVAILABLE, ENGINE_ERROR)
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One thing to ask an engine for: a version, or (None) the base."""
 
     version: Version | None

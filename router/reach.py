@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
-from registry.engines import Engine
 from registry.tenants import Tenant
 from registry.versions import Version
 from router import fallback
@@ -30,6 +29,7 @@ from router.select import Target, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
 from router.upstream import EngineUnreachable, Upstream
+from router.view import Replica
 
 _log = structlog.get_logger("router.reach")
 _WAIT_STEP_S = 0.05
@@ -40,7 +40,7 @@ _CANT_LOAD = "was found but could not be loaded"  # vLLM 0.32 says this with sta
 class Reached:
     """An engine that is answering. `release()` must follow."""
 
-    engine: Engine
+    engine: Replica
     response: aiohttp.ClientResponse
     version: Version | None
     names: Names
@@ -113,7 +113,7 @@ class Reach:
         request: Request,
         path: str,
         call_id: str,
-    ) -> tuple[Engine, aiohttp.ClientResponse, str]:
+    ) -> tuple[Replica, aiohttp.ClientResponse, str]:
         """Ask one replica after the other. Raises _Unserved, ApiError."""
         without: set[str] = set()
         reason = fallback.VERSION_UNAVAILABLE
@@ -135,20 +135,20 @@ class Reach:
                 )
             served = version.served_name if version else engine.base
             body = for_engine(request, served, tenant.cache_salt)
-            refused = await self._ask(engine, path, body, call_id)
-            if isinstance(refused, aiohttp.ClientResponse):
-                return engine, refused, served
-            if refused is not None:
-                status, data = refused
+            answer = await self._ask(engine, path, body, call_id)
+            if isinstance(answer, tuple):
+                status, data = answer
                 if version is None or not _is_the_versions(status, data):
                     raise self._translated(status, data, Names(served, target.asked, ""))
                 if status >= 500:
                     reason = fallback.ENGINE_ERROR
                 _log.warning("version not served", engine=engine.id, version=served, status=status)
+            elif answer is not None:
+                return engine, answer, served
             without.add(engine.id)
 
     async def _ask(
-        self, engine: Engine, path: str, body: bytes, call_id: str
+        self, engine: Replica, path: str, body: bytes, call_id: str
     ) -> aiohttp.ClientResponse | tuple[int, bytes] | None:
         """A 200 response, an error's (status, body), or None when the engine can't be reached."""
         self.replicas.begin(engine)

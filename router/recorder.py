@@ -1,8 +1,9 @@
 """Recorder: exchanges, from requests that are over to rows in the registry, off their path.
 
-A bounded queue, written in batches by a thread. When the registry is slower than the traffic, or
-away, records are dropped and counted; requests never wait for them. Text leaves the router only
-for tenants that opted in: the sketch, which can't be turned back into text, is made here.
+A bounded queue, written in batches by a thread. When the registry is away, or there is more traffic
+than `records_per_second` (a row costs about what a request does), records are dropped and counted;
+requests never wait for them, and tokens are counted in metrics in any case. Text leaves the router
+only for tenants that opted in: the sketch, which can't be turned back into text, is made here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -20,37 +20,13 @@ from monitoring.metrics import Metrics
 from registry import Registry
 from registry.errors import DatabaseUnavailable
 from registry.exchanges import Exchange
+from router.budget import Budget
+from router.call import Call
 from router.settings import RouterSettings
 from router.traces import trace
 
 _log = structlog.get_logger("router.recorder")
 Sketch = Callable[[object], bytes]
-
-
-@dataclass(slots=True)
-class Record:
-    """One finished exchange. Fields as in registry.exchanges.Exchange; texts still undecoded."""
-
-    id: str
-    tenant: str
-    alias: str | None
-    adapter: str | None
-    digest: str | None
-    served: str
-    fallback: str
-    engine_id: str
-    status: int
-    created_at: float
-    latency_ms: float
-    ttft_ms: float | None
-    prompt_tokens: int
-    completion_tokens: int
-    finish_reason: str | None
-    messages: bytes
-    """The conversation as sent (JSON), for the sketch."""
-    store_text: bool = False
-    answer: Sequence[bytes] = field(default=())
-    """What the client got, where text is kept: one body, or a stream's blocks."""
 
 
 class Recorder:
@@ -63,16 +39,19 @@ class Recorder:
         self._registry = registry
         self._metrics = metrics
         self._sketch = sketch
-        self._pending: deque[Record] = deque()
+        self._budget = Budget(settings.records_per_second, settings.records_per_second)
+        self._sketch_budgets: dict[str, Budget] = {}
+        self._pending: deque[Call] = deque()
         self._writing = asyncio.Lock()
         self._failing = False
 
-    def offer(self, record: Record) -> None:
-        """Take a record, or drop and count it when too many are waiting."""
-        if len(self._pending) >= self._settings.record_queue:
+    def offer(self, call: Call) -> None:
+        """Take a call that is over, or drop and count it when too many are waiting."""
+        full = len(self._pending) >= self._settings.record_queue
+        if full or self._budget.take(call.ended) > 0:
             self._metrics.exchanges_dropped_total.inc()
         else:
-            self._pending.append(record)
+            self._pending.append(call)
 
     async def flush(self) -> None:
         """Write everything that was offered before this call."""
@@ -109,7 +88,7 @@ class Recorder:
             self._metrics.exchanges_dropped_total.inc(len(self._pending))
             _log.warning("exchanges lost at shutdown", count=len(self._pending))
 
-    async def _write(self, batch: list[Record]) -> None:
+    async def _write(self, batch: list[Call]) -> None:
         try:
             await asyncio.to_thread(self._add, batch)
             self._failing = False
@@ -119,39 +98,49 @@ class Recorder:
                 _log.warning("exchanges lost: registry unreachable", error=str(error))
             self._failing = True
 
-    def _add(self, batch: list[Record]) -> None:
+    def _add(self, batch: list[Call]) -> None:
         try:
-            self._registry.exchanges.add([self._row(record) for record in batch])
+            self._registry.exchanges.add([self._row(call) for call in batch])
         except IntegrityError:  # one of them belongs to a tenant that is gone: keep the others
-            for record in batch:
+            for call in batch:
                 try:
-                    self._registry.exchanges.add([self._row(record)])
+                    self._registry.exchanges.add([self._row(call)])
                 except IntegrityError:
                     self._metrics.exchanges_dropped_total.inc()
 
-    def _row(self, record: Record) -> Exchange:
-        conversation = _conversation(record.messages)
-        keep = record.store_text and len(record.messages) <= self._settings.record_text_bytes
+    def _row(self, call: Call) -> Exchange:
+        assert call.tenant and call.target and call.engine
+        version, target, first = call.version, call.target, call.first_byte
+        keep = call.tenant.store_text and len(call.messages) <= self._settings.record_text_bytes
+        sketched = self._sketches(call.tenant.name).take(call.ended) == 0
+        conversation = _conversation(call.messages) if keep or sketched else []
         return Exchange(
-            id=record.id,
-            tenant=record.tenant,
-            alias=record.alias,
-            adapter=record.adapter,
-            digest=record.digest,
-            served=record.served,
-            fallback=record.fallback,
-            engine_id=record.engine_id,
-            status=record.status,
-            created_at=record.created_at,
-            latency_ms=record.latency_ms,
-            ttft_ms=record.ttft_ms,
-            prompt_tokens=record.prompt_tokens,
-            completion_tokens=record.completion_tokens,
-            finish_reason=record.finish_reason,
-            sketch=self._sketch(conversation) if conversation else None,
+            id=call.completion_id,
+            tenant=call.tenant.name,
+            alias=target.alias.name if target.alias else None,
+            adapter=target.adapter,
+            digest=version.digest if version else None,
+            served=call.served,
+            fallback=call.fallback,
+            engine_id=call.engine.id,
+            status=call.status,
+            created_at=call.created_at,
+            latency_ms=(call.ended - call.started) * 1000,
+            ttft_ms=None if first is None else (first - call.started) * 1000,
+            prompt_tokens=call.outcome.prompt_tokens,
+            completion_tokens=call.outcome.completion_tokens,
+            finish_reason=call.outcome.finish_reason,
+            sketch=self._sketch(conversation) if conversation and sketched else None,
             messages={"messages": conversation} if keep and conversation else None,
-            answer=answer_text(record.answer) if record.store_text else None,
+            answer=answer_text(call.kept) if call.tenant.store_text else None,
         )
+
+    def _sketches(self, tenant: str) -> Budget:
+        budget = self._sketch_budgets.get(tenant)
+        if budget is None:
+            rate = self._settings.sketches_per_second
+            budget = self._sketch_budgets[tenant] = Budget(rate, rate)
+        return budget
 
 
 def _conversation(raw: bytes) -> list[object]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from registry.engines import Engine
-from router.view import View
+from router.view import Replica, View
 
 
 @dataclass
@@ -23,12 +22,13 @@ class Replicas:
     cooling: dict[str, float] = field(default_factory=dict)
     """Engine id → until when it is left alone."""
 
-    def reachable(self, view: View, now: float, base: str | None = None) -> list[Engine]:
+    def reachable(self, view: View, now: float, base: str | None = None) -> list[Replica]:
         """Ready engines that serve the base and are not cooling down."""
+        cooling = self.cooling
         return [
             engine
             for engine in view.ready
-            if (base is None or engine.base == base) and self.cooling.get(engine.id, 0.0) <= now
+            if (base is None or engine.base == base) and cooling.get(engine.id, 0.0) <= now
         ]
 
     def choose(
@@ -39,7 +39,7 @@ class Replicas:
         base: str | None = None,
         digest: str | None = None,
         without: Collection[str] = (),
-    ) -> Engine | None:
+    ) -> Replica | None:
         """The engine for a version (by digest) or the base; None when there is none to ask."""
         engines = self.reachable(view, now, base)
         if digest is not None:
@@ -54,14 +54,14 @@ class Replicas:
             return engines[0] if engines else None
         return min(engines, key=lambda engine: self.in_flight.get(engine.id, 0))
 
-    def begin(self, engine: Engine) -> None:
+    def begin(self, engine: Replica) -> None:
         """A request goes there."""
         self.in_flight[engine.id] = self.in_flight.get(engine.id, 0) + 1
 
-    def end(self, engine: Engine) -> None:
+    def end(self, engine: Replica) -> None:
         """It is over."""
         self.in_flight[engine.id] -= 1
 
-    def cool(self, engine: Engine, now: float) -> None:
+    def cool(self, engine: Replica, now: float) -> None:
         """Leave the engine alone for a while."""
         self.cooling[engine.id] = now + self.cooldown_s

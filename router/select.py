@@ -46,7 +46,16 @@ class Target:
 
 
 def select(tenant: Tenant, model: str | None, view: View) -> Target:
-    """Raises ModelNotFound."""
+    """Raises ModelNotFound. Remembered for as long as the view is: names that mean something are
+    few, and those that mean nothing are not remembered."""
+    key = (tenant.name, model)
+    target = view.memo.get(key)
+    if not isinstance(target, Target):
+        target = view.memo[key] = _select(tenant, model, view)
+    return target
+
+
+def _select(tenant: Tenant, model: str | None, view: View) -> Target:
     snapshot = view.snapshot
     name = model or tenant.default_alias
     if not name:

@@ -44,6 +44,10 @@ class RouterSettings:
     record_queue: int = field(default=10_000, metadata={"range": (1, 10_000_000)})
     record_batch: int = field(default=500, metadata={"range": (1, 10_000)})
     record_interval_s: float = field(default=0.25, metadata=_SECONDS)
+    records_per_second: float = field(default=500.0, metadata={"range": (1, 1_000_000)})
+    """Exchanges written at most; those beyond are dropped and counted."""
+    sketches_per_second: float = field(default=100.0, metadata={"range": (1, 1_000_000)})
+    """Prompts sketched for drift at most, for each tenant; a sketch costs as much as a request."""
     record_text_bytes: int = field(default=256 << 10, metadata={"range": (0, 1 << 30)})
     """Kept text beyond this is left out (only of tenants that opted in is any kept)."""
     access_log: bool = True

@@ -15,6 +15,7 @@ from monitoring.metrics import Metrics
 from registry import Registry
 from registry.errors import DatabaseUnavailable
 from registry.snapshot import Snapshot
+from router.meters import Meters
 from router.settings import RouterSettings
 from router.traces import trace
 from router.view import View, derive
@@ -42,8 +43,16 @@ class Snapshots:
         self._current_at = clock()
         self._failing = False
         self._changed = asyncio.Event()
+        self._meters: dict[str, Meters] = {}
         # Asked at each scrape, so that it grows even while a read hangs.
         metrics.snapshot_age_seconds.set_function(lambda: max(0.0, clock() - self._current_at))
+
+    def meters(self, tenant: str) -> Meters:
+        """A tenant's series, as long as the view knows the tenant."""
+        meters = self._meters.get(tenant)
+        if meters is None:
+            meters = self._meters[tenant] = Meters(self._metrics, tenant)
+        return meters
 
     async def startup(self) -> None:
         """Load once; a database that is away is not fatal, only not ready."""
@@ -94,6 +103,7 @@ class Snapshots:
         moved = snapshot.revision != self.view.snapshot.revision or not self.view.loaded
         self.view = derive(snapshot, self._settings.engine_stale_s)
         self._metrics.know_tenants(snapshot.tenants)
+        self._meters = {}
         self._metrics.snapshot_revision.set(snapshot.revision)
         if moved:
             self._changed.set()

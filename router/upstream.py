@@ -8,14 +8,14 @@ from __future__ import annotations
 import aiohttp
 from yarl import URL
 
-from registry.engines import Engine
 from router.settings import RouterSettings
+from router.view import Replica
 
 
 class EngineUnreachable(Exception):
     """The engine refused, dropped or timed out before it answered: nothing reached the client."""
 
-    def __init__(self, engine: Engine, why: str) -> None:
+    def __init__(self, engine: Replica, why: str) -> None:
         super().__init__(f"engine {engine.id} at {engine.url}: {why}")
         self.engine = engine
 
@@ -53,7 +53,7 @@ class Upstream:
             self._session = None
 
     async def post(
-        self, engine: Engine, path: str, body: bytes, request_id: str
+        self, engine: Replica, path: str, body: bytes, request_id: str
     ) -> aiohttp.ClientResponse:
         """Send a request; the response's status and headers are in, its body is not.
 

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from registry.engines import Engine
 from registry.snapshot import Snapshot
+from registry.tenants import Tenant
 
 _NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """An engine, as far as routing cares. Plain attributes: an ORM row's cost a call each."""
+
+    id: str
+    url: str
+    base: str
 
 
 @dataclass(frozen=True)
@@ -21,11 +32,15 @@ class View:
     """`warm` and `failed` map a version's digest to the ids of engines where it is so."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
-    ready: tuple[Engine, ...] = ()
+    opens: Mapping[str, tuple[Tenant, float | None]] = field(default_factory=dict)
+    """A key's SHA-256 (hex) → whose it is, and when it expires (seconds since the epoch)."""
+    ready: tuple[Replica, ...] = ()
     bases: tuple[str, ...] = ()
     """Names under which bases can be asked for; the first is the one nobody had to name."""
     warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     failed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    memo: dict[tuple[str, str | None], Any] = field(default_factory=dict, compare=False)
+    """Room for `select` to remember what each (tenant, name) means for as long as this view is."""
 
     @property
     def loaded(self) -> bool:
@@ -44,7 +59,7 @@ class View:
 def derive(snapshot: Snapshot, stale_s: float) -> View:
     """The view of a snapshot; engines silent for more than `stale_s` seconds are not ready."""
     ready = tuple(
-        engine
+        _replica(engine)
         for engine in snapshot.engines
         if engine.state == "ready" and snapshot.taken_at - engine.heartbeat_at <= stale_s
     )
@@ -54,8 +69,17 @@ def derive(snapshot: Snapshot, stale_s: float) -> View:
             placed[placement.state].setdefault(digest, set()).add(engine_id)
     return View(
         snapshot=snapshot,
+        opens={
+            digest: (snapshot.tenants[key.tenant], key.expires_at)
+            for digest, key in snapshot.keys.items()
+            if key.tenant in snapshot.tenants
+        },
         ready=ready,
-        bases=tuple(dict.fromkeys(e.base for e in (*ready, *snapshot.engines))),
+        bases=tuple(dict.fromkeys([*(e.base for e in ready), *(e.base for e in snapshot.engines)])),
         warm={digest: frozenset(ids) for digest, ids in placed["warm"].items()},
         failed={digest: frozenset(ids) for digest, ids in placed["failed"].items()},
     )
+
+
+def _replica(engine: Engine) -> Replica:
+    return Replica(engine.id, engine.url, engine.base)

@@ -7,11 +7,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitoring import exposition
 from monitoring.metrics import Metrics
 from monitoring.sketch import sketch
 from registry.exchanges import Exchange
+from router.budget import Budget
 from router.recorder import answer_text
 from router.server import PortInUse, Server
 from router.settings import RouterSettings
@@ -106,6 +109,38 @@ async def test_a_full_queue_drops_and_counts(world: World, engine: FakeEngine) -
         assert router.value("switchyard_exchanges_dropped_total") == 3
         await router.server.app.state.recorder.flush()
         assert len(world.registry.exchanges.since(0)) == 2
+
+
+async def test_more_records_than_the_budget_are_dropped_and_counted(
+    world: World, engine: FakeEngine
+) -> None:
+    async with running(world, records_per_second=1.0, sketches_per_second=1.0) as router:
+        async with router.client() as client:
+            for _ in range(20):
+                await client.chat.completions.create(model="triage", messages=HELLO)
+        dropped = router.value("switchyard_exchanges_dropped_total")
+        assert 0 < dropped < 20
+        await router.server.app.state.recorder.flush()
+        assert len(world.registry.exchanges.since(0)) == 20 - dropped
+        assert router.value("switchyard_tokens_total", tenant="acme", kind="completion") == 140
+
+
+@given(
+    rate=st.floats(0.1, 1000),
+    burst=st.integers(1, 50),
+    steps=st.lists(st.floats(0, 10), max_size=200),
+)
+def test_a_budget_never_gives_more_than_its_rate_and_burst(
+    rate: float, burst: int, steps: list[float]
+) -> None:
+    budget, now, given_out = Budget(rate, burst), 0.0, 0
+    for step in steps:
+        now += step
+        wait = budget.take(now)
+        given_out += wait == 0.0
+        assert given_out <= burst + rate * now + 1e-6
+        if wait:
+            assert Budget(rate, burst, budget.left, budget.at).take(now + wait + 1e-6) == 0.0
 
 
 async def test_what_is_pending_at_shutdown_is_written(world: World, engine: FakeEngine) -> None:

@@ -149,15 +149,15 @@ def test_warm_engines_first_then_the_least_busy_and_never_a_failed_or_cooling_on
         engine = replicas.choose(view, now, digest="v", **options)  # type: ignore[arg-type]
         return engine.id if engine else None
 
-    replicas.begin(engines[1])
+    replicas.begin(view.ready[1])
     assert chosen() == "c"
-    replicas.cool(engines[2], now=0.0)
+    replicas.cool(view.ready[2], now=0.0)
     assert chosen() == "b"
     assert chosen(without={"b"}) == "d"
     assert chosen(without={"b", "d"}) is None
     assert chosen(now=1.0) == "c"
-    replicas.end(engines[1])
-    assert replicas.choose(view, 0.0) is engines[0]
+    replicas.end(view.ready[1])
+    assert replicas.choose(view, 0.0) is view.ready[0]
 
 
 def test_an_unknown_name_is_told_back_shortened() -> None:
