@@ -23,6 +23,19 @@ ADDRESSES: Mapping[str, str] = {
 }
 """Scrape jobs and where `switchyard up` has their metrics."""
 
+_COLONS: dict[str, Any] = {
+    "metric_relabel_configs": [
+        {
+            "source_labels": ["__name__"],
+            "regex": "vllm_(.+)",
+            "target_label": "__name__",
+            "replacement": "vllm:$1",
+        }
+    ]
+}
+"""prometheus_client shows vLLM's `vllm:` names as `vllm_` to a Prometheus before 3.0 that asks for
+OpenMetrics (it escapes colons); this gives them one name under every version."""
+
 _HEAD = "# Written by `switchyard monitoring write`; change monitoring/{source} instead.\n"
 
 
@@ -32,7 +45,11 @@ def prometheus(addresses: Mapping[str, str] = ADDRESSES, interval: str = "5s") -
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": ["rules.yml"],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [address]}]}
+            {
+                "job_name": job,
+                "static_configs": [{"targets": [address]}],
+                **(_COLONS if job == "vllm" else {}),
+            }
             for job, address in addresses.items()
         ],
     }

@@ -1,0 +1,232 @@
+"""Each alert on made-up series, judged by promtool: it fires, keeps quiet, survives absence."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from monitoring import rules
+from tests.monitoring.prometheus import program
+
+OK = 'switchyard_requests_total{tenant="acme",served="adapter",status="200",instance="r:1"}'
+FAILED = 'switchyard_requests_total{tenant="acme",served="base",status="503",instance="r:1"}'
+FALLBACK = 'switchyard_fallbacks_total{tenant="acme",reason="engine-error"}'
+FIRST = "switchyard_time_to_first_token_seconds_bucket"
+TICK = "switchyard_last_tick_timestamp_seconds"
+DRIFT = 'switchyard_drift_active{tenant="acme"}'
+ENGINE = 'switchyard_engine_up{engine="e1"}'
+ROUTER = 'up{job="switchyard-router",instance="r:1"}'
+
+HEALTHY = {
+    OK: "0+60x2000",
+    FAILED: "0x2000",
+    FALLBACK: "0x2000",
+    f'{FIRST}{{tenant="acme",le="0.5"}}': "0+60x2000",
+    f'{FIRST}{{tenant="acme",le="+Inf"}}': "0+60x2000",
+    ENGINE: "1x2000",
+    'switchyard_engine_up{engine="e2"}': "1x2000",
+    "switchyard_engine_restarts_total": "0x2000",
+    'switchyard_snapshot_age_seconds{instance="r:1"}': "1x2000",
+    "switchyard_exchanges_dropped_total": "0x2000",
+    DRIFT: "0x2000",
+    'switchyard_jobs{state="queued"}': "0x2000",
+    'switchyard_jobs{state="running"}': "0x2000",
+    'switchyard_jobs{state="failed"}': "3x2000",
+    'switchyard_swaps_total{outcome="failed"}': "0x2000",
+    'switchyard_swaps_total{outcome="rejected"}': "0x2000",
+    f'{TICK}{{job="switchyard-controller"}}': "0+60x2000",
+    f'{TICK}{{job="switchyard-router"}}': "0x2000",
+    "switchyard_tick_errors_total": "0x2000",
+    'switchyard_label_overflow_total{label="tenant"}': "0x2000",
+    ROUTER: "1x2000",
+    'up{job="switchyard-controller",instance="c:1"}': "1x2000",
+    'up{job="switchyard-worker",instance="w:1"}': "1x2000",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series that differ from the healthy ones, and which alerts fire at a minute, how often."""
+
+    title: str
+    change: dict[str, str]
+    firing: dict[str, int]
+    at: int = 60
+    absent: tuple[str, ...] = ()
+    base: dict[str, str] = field(default_factory=lambda: HEALTHY)
+
+
+CASES = [
+    Case("all is well", {}, {}),
+    Case(
+        "a fifth of requests fail",
+        {FAILED: "0+15x2000"},
+        {"SwitchyardErrorBudgetBurnsFast": 1, "SwitchyardErrorBudgetBurns": 1,
+         "SwitchyardErrorBudgetLeaks": 1},
+        at=120,
+    ),
+    Case(
+        "a twelfth of requests fail",
+        {FAILED: "0+5.4x2000"},
+        {"SwitchyardErrorBudgetBurns": 1, "SwitchyardErrorBudgetLeaks": 1},
+        at=360,
+    ),
+    Case(
+        "one and a half in a hundred fail, for long",
+        {FAILED: "0+0.9x1000"},
+        {"SwitchyardErrorBudgetLeaks": 1},
+        at=400,
+    ),
+    Case(
+        "all fail, but there are next to none",
+        {OK: "0x2000", FAILED: "0+0.2x2000"},
+        {},
+        at=120,
+    ),
+    Case(
+        "errors stopped an hour and a half ago",
+        {FAILED: "0+30x60 1800x1000"},
+        {"SwitchyardErrorBudgetLeaks": 1},
+        at=150,
+    ),
+    Case("one engine of two is down", {ENGINE: "1x50 0x1000"}, {"SwitchyardEngineDown": 1}),
+    Case("one engine was down for a minute", {ENGINE: "1x50 0 1x1000"}, {}),
+    Case(
+        "no engine is ready",
+        {ENGINE: "0x2000", 'switchyard_engine_up{engine="e2"}': "0x2000"},
+        {"SwitchyardNoReadyEngine": 1, "SwitchyardEngineDown": 2},
+    ),
+    Case(
+        "nobody says which engines are ready",
+        {},
+        {"SwitchyardNoReadyEngine": 1},
+        absent=(ENGINE, 'switchyard_engine_up{engine="e2"}'),
+    ),
+    Case(
+        "an engine restarts every ten minutes",
+        {"switchyard_engine_restarts_total": "0x9 1x9 2x9 3x9 4x9 5x9 6x9"},
+        {"SwitchyardEngineRestarts": 1},
+    ),
+    Case("an engine restarted once", {"switchyard_engine_restarts_total": "0x30 1x1000"}, {}),
+    Case("a tenth falls back", {FALLBACK: "0+6x2000"}, {"SwitchyardFallbacks": 1}),
+    Case("one in a hundred falls back", {FALLBACK: "0+0.6x2000"}, {}),
+    Case(
+        "all fall back, but there is one request in ten minutes",
+        {OK: "0+0.1x2000", FALLBACK: "0+0.1x2000"},
+        {},
+    ),
+    Case(
+        "first tokens take ten seconds",
+        {f'{FIRST}{{tenant="acme",le="0.5"}}': "0x2000",
+         f'{FIRST}{{tenant="acme",le="10"}}': "0+60x2000"},
+        {"SwitchyardSlowFirstToken": 1},
+    ),
+    Case(
+        "the registry can't be read",
+        {'switchyard_snapshot_age_seconds{instance="r:1"}': "1x50 60+60x1000"},
+        {"SwitchyardSnapshotStale": 1},
+    ),
+    Case(
+        "exchanges are lost",
+        {"switchyard_exchanges_dropped_total": "0x50 7x1000"},
+        {"SwitchyardExchangesDropped": 1},
+    ),
+    Case("drift since ten minutes", {DRIFT: "0x50 1x1000"}, {"SwitchyardDriftSustained": 1}),
+    Case(
+        "drift since yesterday",
+        {DRIFT: "1x2000"},
+        {"SwitchyardDriftSustained": 1, "SwitchyardDriftUnanswered": 1},
+        at=1500,
+    ),
+    Case(
+        "jobs wait and none runs",
+        {'switchyard_jobs{state="queued"}': "2x1000"},
+        {"SwitchyardJobsWait": 1},
+    ),
+    Case(
+        "jobs wait behind one that runs",
+        {'switchyard_jobs{state="queued"}': "2x1000", 'switchyard_jobs{state="running"}': "1x1000"},
+        {},
+    ),
+    Case(
+        "a job failed",
+        {'switchyard_jobs{state="failed"}': "3x40 4x1000"},
+        {"SwitchyardJobsFail": 1},
+    ),
+    Case(
+        "swaps fail",
+        {'switchyard_swaps_total{outcome="failed"}': "0x30 1 2 3 4 4x1000"},
+        {"SwitchyardSwapsFail": 1},
+    ),
+    Case(
+        "a candidate is rejected",
+        {'switchyard_swaps_total{outcome="rejected"}': "0x30 1x1000"},
+        {"SwitchyardCandidateRejected": 1},
+    ),
+    Case(
+        "the controller hangs",
+        {f'{TICK}{{job="switchyard-controller"}}': "0+60x50 3000x1000"},
+        {"SwitchyardControllerStalled": 1},
+    ),
+    Case(
+        "the controller meets errors",
+        {"switchyard_tick_errors_total": "0+1x1000"},
+        {"SwitchyardControllerErrors": 1},
+    ),
+    Case("the router is down", {ROUTER: "1x50 0x1000"}, {"SwitchyardTargetDown": 1}),
+    Case("the router is not scraped", {}, {"SwitchyardTargetMissing": 1}, absent=(ROUTER,)),
+    Case(
+        "a scanner tries tenants",
+        {'switchyard_label_overflow_total{label="tenant"}': "0x50 90x1000"},
+        {"SwitchyardLabelsOverflow": 1},
+    ),
+    Case(
+        "nothing is there at all",
+        {},
+        {"SwitchyardNoReadyEngine": 1, "SwitchyardTargetMissing": 3},
+        base={},
+    ),
+]  # fmt: skip
+
+
+def _test(case: Case) -> dict[str, Any]:
+    series = {k: v for k, v in {**case.base, **case.change}.items() if k not in case.absent}
+    return {
+        "name": case.title,
+        "interval": "1m",
+        "input_series": [{"series": k, "values": v} for k, v in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": 'sort(count by (alertname) (ALERTS{alertstate="firing"}))',
+                "eval_time": f"{case.at}m",
+                "exp_samples": [
+                    {"labels": f'{{alertname="{name}"}}', "value": count}
+                    for name, count in sorted(case.firing.items())
+                ],
+            }
+        ],
+    }
+
+
+def test_every_alert_has_a_case_in_which_it_fires() -> None:
+    fired = {name for case in CASES for name in case.firing}
+    assert fired == {alert.name for alert in rules.alerts()}
+
+
+def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
+    promtool = program("promtool")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules.document()))
+    tests = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "1m",
+        "tests": [_test(case) for case in CASES],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(tests, width=10_000))
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
