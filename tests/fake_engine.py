@@ -180,6 +180,9 @@ class FakeEngine:
         messages: list[Json] = body["messages"]
         words = _words(self.answer(model, messages))
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        if limit is not None and limit > self.max_model_len:
+            message = f"max_tokens={limit} cannot be greater than max_model_len"
+            return _error(400, message, "BadRequestError", "max_tokens")
         finish = "stop"
         if limit is not None and len(words) > limit:
             words, finish = words[:limit], "length"
