@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
+from typing import Any
 
 import structlog
 
@@ -20,12 +21,22 @@ LONGEST_PAUSE_S = 30.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def until_signal(*loops: Awaitable[None]) -> None:
-    """Run loops side by side until SIGINT or SIGTERM, or until one raises; then cancel them."""
+@contextlib.contextmanager
+def stop_event() -> Iterator[asyncio.Event]:
+    """An event that SIGINT or SIGTERM sets; from here on they don't end the process themselves."""
     stop = asyncio.Event()
     current = asyncio.get_running_loop()
     for number in _SIGNALS:
         current.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in _SIGNALS:
+            current.remove_signal_handler(number)
+
+
+async def until(stop: asyncio.Event, *loops: Awaitable[None]) -> None:
+    """Run loops side by side until the event is set, or until one raises; then cancel them."""
     tasks = [asyncio.ensure_future(loop) for loop in loops]
     waiting = asyncio.create_task(stop.wait())
     try:
@@ -35,11 +46,7 @@ async def until_signal(*loops: Awaitable[None]) -> None:
     finally:
         for task in (*tasks, waiting):
             task.cancel()
-        for task in (*tasks, waiting):
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-        for number in _SIGNALS:
-            current.remove_signal_handler(number)
+        await asyncio.gather(*tasks, waiting, return_exceptions=True)
 
 
 async def repeat(
@@ -64,31 +71,42 @@ async def repeat(
         await asyncio.sleep(pause(interval_s, failures))
 
 
-def repeat_blocking(name: str, tick: Callable[[], object], interval_s: float) -> None:
-    """The same for a loop that is not async, on the main thread, until SIGINT or SIGTERM."""
-    stopping = False
+class Signals:
+    """SIGINT and SIGTERM for a loop that is not async: `with Signals() as signals` on the main
+    thread; `signals.came` says whether there was one."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+    def __init__(self) -> None:
+        self.came = False
+        self._before: dict[signal.Signals, Any] = {}
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    failures = 0
-    try:
-        while not stopping:
-            try:
-                tick()
-            except Exception:
-                failures += 1
-                _log.exception("tick_failed", loop=name, failures=failures)
-            else:
-                failures = 0
-            until = time.monotonic() + pause(interval_s, failures)
-            while not stopping and (left := until - time.monotonic()) > 0:
-                time.sleep(min(left, 0.2))  # a signal does not cut a sleep short
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+
+
+def repeat_blocking(
+    name: str, tick: Callable[[], object], interval_s: float, signals: Signals
+) -> None:
+    """As `repeat`, for a loop that is not async, until a signal came."""
+    failures = 0
+    while not signals.came:
+        try:
+            tick()
+        except Exception:
+            failures += 1
+            _log.exception("tick_failed", loop=name, failures=failures)
+        else:
+            failures = 0
+        until = time.monotonic() + pause(interval_s, failures)
+        while not signals.came and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))  # a signal does not cut a sleep short
 
 
 def pause(interval_s: float, failures: int) -> float:

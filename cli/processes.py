@@ -35,7 +35,7 @@ def attach(app: typer.Typer) -> None:
 
 def engine_run(context: typer.Context) -> None:
     """Run vLLM, restart it when it dies, and tell the registry how it does."""
-    from cli.loops import repeat, until_signal
+    from cli.loops import repeat, stop_event, until
     from monitoring.metrics import Metrics
     from serve.engine import BaseMissing, EngineStartFailed, EngineSupervisor
     from serve.process import PortInUse
@@ -46,22 +46,21 @@ def engine_run(context: typer.Context) -> None:
         supervisor = EngineSupervisor(settings, registry, Metrics())
 
         async def run() -> None:
-            with _starting(BaseMissing, PortInUse):
+            with stop_event() as stop, _starting(BaseMissing, PortInUse, EngineStartFailed):
                 await supervisor.startup()
-            try:
-                with _starting(EngineStartFailed):
+                try:
                     # It paces itself: a tick lasts until the next heartbeat is due.
-                    await until_signal(
-                        repeat("engine", supervisor.tick, 0.01, fatal=(EngineStartFailed,))
-                    )
-            finally:
-                await supervisor.shutdown()
+                    loop = repeat("engine", supervisor.tick, 0.01, fatal=(EngineStartFailed,))
+                    await until(stop, loop)
+                finally:
+                    await supervisor.shutdown()
 
         asyncio.run(run())
 
 
 def router_run(context: typer.Context) -> None:
     """Serve the OpenAI API to tenants until a signal comes, then finish what is under way."""
+    from cli.loops import Signals
     from monitoring import exposition
     from monitoring.metrics import Metrics
     from router.server import PortInUse, Server
@@ -70,14 +69,15 @@ def router_run(context: typer.Context) -> None:
     settings = room_settings.router(Invocation.of(context).home)
     with opened(context) as registry:
         server = Server(settings, registry, Metrics())
-        with _starting(PortInUse, exposition.PortInUse):
+        # uvicorn drains on a signal and raises it again afterwards: here it has done its work then.
+        with Signals(), _starting(PortInUse, exposition.PortInUse):
             server.startup()
-        server.run()
+            server.run()
 
 
 def worker_run(context: typer.Context) -> None:
     """Take training jobs, one at a time; a signal puts the job in hand back."""
-    from cli.loops import repeat_blocking
+    from cli.loops import Signals, repeat_blocking
     from monitoring import exposition
     from monitoring.metrics import Metrics
     from train.worker import Worker
@@ -87,19 +87,19 @@ def worker_run(context: typer.Context) -> None:
     with opened(context) as registry:
         metrics = Metrics()
         worker = Worker(registry, settings, metrics)
-        with _starting(exposition.PortInUse):
+        with Signals() as signals, _starting(exposition.PortInUse):
             shown = exposition.serve(metrics, settings.metrics_port, settings.metrics_host)
-            worker.startup()
-        try:
-            repeat_blocking("worker", worker.tick, _WORKER_INTERVAL_S)
-        finally:
-            worker.shutdown()
-            shown.close()
+            try:
+                worker.startup()
+                repeat_blocking("worker", worker.tick, _WORKER_INTERVAL_S, signals)
+            finally:
+                worker.shutdown()
+                shown.close()
 
 
 def controller_run(context: typer.Context) -> None:
     """Swap candidates in, watch for drift, and have retrained what drifted."""
-    from cli.loops import repeat, until_signal
+    from cli.loops import repeat, stop_event, until
     from monitoring import exposition
     from monitoring.controller import Controller
     from monitoring.metrics import Metrics
@@ -112,30 +112,29 @@ def controller_run(context: typer.Context) -> None:
         metrics = Metrics()
         swapper = Swapper(registry, swap_settings, metrics)
         controller = Controller(registry, settings, metrics)
-        with _starting(exposition.PortInUse):
-            shown = exposition.serve(metrics, settings.metrics_port, settings.metrics_host)
 
         async def run() -> None:
-            await swapper.startup()
-            await asyncio.to_thread(controller.startup)
-            try:
-                # Side by side: a swap that waits for its drain must not blind the drift detectors.
-                await until_signal(
-                    repeat("swap", swapper.tick, swap_settings.poll_s),
-                    repeat(
-                        "controller",
-                        lambda: asyncio.to_thread(controller.tick),
-                        settings.poll_s,
-                    ),
-                )
-            finally:
-                await swapper.shutdown()
-                await asyncio.to_thread(controller.shutdown)
+            with stop_event() as stop, _starting(exposition.PortInUse):
+                shown = exposition.serve(metrics, settings.metrics_port, settings.metrics_host)
+                try:
+                    await swapper.startup()
+                    await asyncio.to_thread(controller.startup)
+                    # Side by side: a swap that takes its time must not blind the drift detectors.
+                    await until(
+                        stop,
+                        repeat("swap", swapper.tick, swap_settings.poll_s),
+                        repeat(
+                            "controller",
+                            lambda: asyncio.to_thread(controller.tick),
+                            settings.poll_s,
+                        ),
+                    )
+                finally:
+                    await swapper.shutdown()
+                    await asyncio.to_thread(controller.shutdown)
+                    shown.close()
 
-        try:
-            asyncio.run(run())
-        finally:
-            shown.close()
+        asyncio.run(run())
 
 
 def _nothing() -> None:
