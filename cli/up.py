@@ -35,7 +35,13 @@ def up(
         "SWITCHYARD_ENGINE_PORT": engine_port,
     }
     environ = {**home.environ, **{k: str(v) for k, v in chosen.items() if v is not None}}
-    home = Home(home.demo if demo else home.folder, environ)
+    home = Home(home.folder, environ)
+    if demo:
+        from cli.demo.stage import MARK, home_of
+
+        home = home_of(home)
+        home.folder.mkdir(parents=True, exist_ok=True)
+        (home.folder / MARK).touch()
 
     from cli import ports, upkeep
     from cli.lock import HomeLock

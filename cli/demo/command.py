@@ -33,13 +33,11 @@ def demo(
     """Tell the whole story on real parts: train, swap, kill, drift, retrain. Minutes, not hours."""
     from cli.demo import cast
     from cli.demo.show import Show
-    from cli.demo.stage import Stage
+    from cli.demo.stage import Stage, home_of
     from cli.demo.story import Story
     from cli.errors import StepFailed
-    from cli.home import Home
 
-    outer = Invocation.of(context).home
-    home = Home(outer.demo, outer.environ)
+    home = home_of(Invocation.of(context).home)
     story = Story()
     stage = Stage(home)
     show = Show(

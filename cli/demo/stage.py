@@ -18,7 +18,7 @@ import psutil
 
 from cli import ports
 from cli.child import Child, Spec
-from cli.errors import ProcessFailed
+from cli.errors import CliError, ProcessFailed
 from cli.home import Home, read_json
 from cli.lock import HomeLock
 
@@ -32,6 +32,32 @@ QUICK = {
     "SWITCHYARD_CONTROLLER_POLL_S": "0.5",
     "SWITCHYARD_CONTROLLER_MIN_CORRECTIONS": "200",
 }
+
+
+MARK = ".made-by-the-demo"
+"""A file that says: what lies in this folder may be wiped by the next demo."""
+
+
+def home_of(outer: Home) -> Home:
+    """The demo's home inside another, with a registry of its own whatever the environment says:
+    the demo's tenants have no place in anybody's PostgreSQL."""
+    registry = "SWITCHYARD_REGISTRY_"
+    environ = {k: v for k, v in outer.environ.items() if not k.startswith(registry)}
+    return Home(outer.demo, environ)
+
+
+def wipe(home: Home) -> None:
+    """Empty the demo's home, all but its lock. Raises CliError where something else lies in it."""
+    found = [path for path in home.folder.iterdir() if path != home.run]
+    mark = home.folder / MARK
+    if found and not mark.exists():
+        raise CliError(
+            f"{home.folder} holds files that no demo made (there is no {MARK} in it): the demo "
+            "would wipe them; name another home by --home"
+        )
+    for path in found:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    mark.touch()
 
 
 @dataclass
@@ -55,12 +81,10 @@ class Stage:
         return self.urls["router"]
 
     def open(self) -> None:
-        """Wipe what an earlier demo left, start `switchyard up`. Raises AlreadyRunning."""
+        """Wipe what an earlier demo left, start `up`. Raises AlreadyRunning, CliError."""
         lock = HomeLock(self.home.folder)
         lock.acquire()  # refuses to wipe the floor under a platform that runs
-        for leftover in self.home.folder.iterdir():
-            if leftover != self.home.run:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        wipe(self.home)
         self._registry = self.home.open_registry(migrate=True)
         lock.release()
         names = ["router", "engine", "router metrics", "controller metrics", "worker metrics"]

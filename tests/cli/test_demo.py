@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.demo import cast, exam, outage, swap
+from cli.demo import cast, exam, outage, stage, swap
 from cli.demo.cast import ACME, LEX
 from cli.demo.client import Reply
 from cli.demo.crowd import longest_gap, slowest
 from cli.demo.exam import Paper
 from cli.demo.story import Story
-from cli.errors import StepFailed
+from cli.errors import CliError, StepFailed
 from cli.home import Home
 from registry import Registry
 from tests.registry.making import make_adapter, make_version
@@ -162,3 +162,21 @@ def test_the_repository_s_examples_are_what_the_demo_expects() -> None:
 def test_examples_that_are_missing_are_named(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="needs the repository's examples/"):
         cast.rows(tmp_path / "nothing.jsonl")
+
+
+def test_only_what_a_demo_made_is_wiped(tmp_path: Path) -> None:
+    outer = Home(tmp_path, {"SWITCHYARD_REGISTRY_DATABASE_URL": "postgresql://them", "A": "b"})
+    home = stage.home_of(outer)
+    assert home.environ == {"A": "b"}, "the demo keeps away from anybody's own registry"
+    home.folder.mkdir()
+    precious = home.folder / "precious.txt"
+    precious.touch()
+    with pytest.raises(CliError, match="holds files that no demo made"):
+        stage.wipe(home)
+    precious.unlink()
+    home.run.mkdir()
+    stage.wipe(home)
+    (home.folder / "registry.db").touch()
+    (home.folder / "store").mkdir()
+    stage.wipe(home)
+    assert sorted(path.name for path in home.folder.iterdir()) == [stage.MARK, "run"]
