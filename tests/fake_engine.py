@@ -26,6 +26,7 @@ from aiohttp import web
 
 Json = dict[str, Any]
 BODY = web.RequestKey("body", Any)
+BODY: web.RequestKey[Json] = web.RequestKey("body", dict)
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")  # vLLM checks the key on these prefixes only
 
 
@@ -191,7 +192,7 @@ class FakeEngine:
         await self._wait()
         if body.get("stream"):
             return await self._stream(request, head, words, finish, usage)
-        message = {
+        reply: Json = {
             "role": "assistant",
             "content": "".join(words),
             "refusal": None,
@@ -202,7 +203,7 @@ class FakeEngine:
         }
         choice = {
             "index": 0,
-            "message": message,
+            "message": reply,
             "logprobs": None,
             "finish_reason": finish,
             "stop_reason": None,

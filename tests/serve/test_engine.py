@@ -139,7 +139,7 @@ async def test_a_port_in_use_is_named_before_anything_starts(
         taken.listen()
         engine = supervisor(settings, sqlite_registry)
 
-        with pytest.raises(PortInUse, match=f":{settings.port} is in use"):
+        with pytest.raises(PortInUse, match=rf":{settings.port} is in use"):
             await engine.startup()
 
     assert sqlite_registry.engines.all() == []
@@ -150,7 +150,7 @@ async def test_a_base_that_is_not_there_is_named_before_anything_starts(
 ) -> None:
     settings = engine_settings(tmp_path, base=str(tmp_path / "nothing"))
 
-    with pytest.raises(BaseMissing, match="no base model at .*nothing"):
+    with pytest.raises(BaseMissing, match=r"no base model at .*nothing"):
         await supervisor(settings, sqlite_registry).startup()
 
 

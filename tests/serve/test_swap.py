@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,9 @@ class Scene:
         self.engine_is_ready()
 
     def another_swapper(self, **changes: Any) -> Swapper:
-        clock: Callable[[], float] | None = changes.pop("clock", None)
+        clock: Callable[[], float] = changes.pop("clock", time.time)
         settings = swap_settings(self.folder, **changes)
-        more = {"clock": clock} if clock else {}
-        return Swapper(self.registry, settings, self.metrics, **more)
+        return Swapper(self.registry, settings, self.metrics, clock=clock)
 
     def engine_is_ready(self, name: str = "engine-0", url: str | None = None) -> None:
         self.registry.engines.register(
@@ -74,7 +74,7 @@ class Scene:
         return len(self.registry.decisions.all("acme", kind=kind))
 
     def swaps(self, outcome: str) -> float:
-        return self.metrics.swaps_total.labels(outcome)._value.get()
+        return float(self.metrics.swaps_total.labels(outcome)._value.get())
 
 
 @pytest.fixture
@@ -315,9 +315,7 @@ async def test_an_engine_that_dies_is_no_fault_of_the_candidate(scene: Scene) ->
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_engine_in_trouble_is_no_fault_of_the_candidate(
-    scene: Scene, status: int
-) -> None:
+async def test_an_engine_in_trouble_is_no_fault_of_the_candidate(scene: Scene, status: int) -> None:
     version = scene.candidate()
     scene.fake.fail_with = status
 
