@@ -115,7 +115,7 @@ def _check(name: str, value: Any, hint: Any) -> tuple[str, Any]:
             return "", None
         hint = next(option for option in options if option is not type(None))
     if name == "rank":
-        good = isinstance(value, int) and value in RANKS
+        good = type(value) is int and value in RANKS  # True is an int, and no rank
         return ("" if good else f"one of {', '.join(map(str, RANKS))}"), value
     if name == "quantize":
         return ("" if value in QUANTIZE else f"one of {', '.join(QUANTIZE)}"), value

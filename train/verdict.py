@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LEVEL = 0.05
-"""How often a difference is claimed where there is none, at most, in each comparison."""
+LEVEL = 0.025
+"""How often a gain is claimed where there is none, at most, in each comparison; a loss as often. So
+the test is two-sided at 5 %."""
 FEWEST = 10
 """Fewer held-out rows than this show nothing."""
 
@@ -133,7 +134,7 @@ def rows_needed(result: Comparison) -> int | None:
     difference = (result.wins - result.losses) / result.n
     if difference <= 0:
         return None
-    spread = 1.645 * math.sqrt(discordant) + 0.842 * math.sqrt(discordant - difference**2)
+    spread = 1.96 * math.sqrt(discordant) + 0.842 * math.sqrt(discordant - difference**2)
     return max(FEWEST, math.ceil((spread / difference) ** 2))
 
 

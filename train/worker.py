@@ -107,7 +107,7 @@ class Worker:
                 f"The job was begun {job.attempts - 1} times and its worker never finished it",
             )
             return
-        folder = Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=self.settings.scratch))
+        folder = self._folder(job)
         try:
             child = Child(folder, self._prepare(job, folder))
         except TrainingError as error:
@@ -123,6 +123,13 @@ class Worker:
             raise
         at = time.monotonic()
         self._work = _Work(job, child, at, at)
+
+    def _folder(self, job: Job) -> Path:
+        """An empty folder for the job; one that a dead worker left for it here is removed."""
+        root = self.settings.scratch or Path(tempfile.gettempdir())
+        for stale in root.glob(f"{job.id}-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=root))
 
     def _prepare(self, job: Job, folder: Path) -> Task:
         """Lay out the job's folder. Raises TrainingError, NotFound, StoreError."""
