@@ -77,6 +77,7 @@ class EngineSupervisor:
         self._state = "down"
         self._spawned_at = 0.0
         self._healthy_at = 0.0
+        self._beat_at = 0.0
         self._failed_starts = 0
         self._backoff_s = settings.backoff_s
         self.starts = 0
@@ -131,7 +132,9 @@ class EngineSupervisor:
         ):
             await self._bury(f"not ready within {self._settings.startup_timeout_s:g} s")
             return
-        await self._heartbeat(self._state)
+        if self._state == "ready" or now - self._beat_at >= self._settings.heartbeat_s:
+            self._beat_at = now
+            await self._heartbeat(self._state)
         await process.exited(self._settings.heartbeat_s if self._state == "ready" else _PROBE_S)
         if process.exit_code is not None and self._state == "ready":
             await self._down()  # at once: routers must not wait for the next tick

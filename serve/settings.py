@@ -88,7 +88,7 @@ class EngineSettings:
     startup_timeout_s: float = field(default=600.0, metadata={"range": (1, 7200)})
     shutdown_timeout_s: float = field(default=15.0, metadata={"range": (0, 600)})
     heartbeat_s: float = field(default=2.0, metadata={"range": (0.05, 10)})
-    health_timeout_s: float = field(default=20.0, metadata={"range": (0.1, 600)})
+    health_timeout_s: float = field(default=60.0, metadata={"range": (0.1, 600)})
     """An engine that leaves /health unanswered for so long is taken for hung and restarted."""
     backoff_s: float = field(default=0.5, metadata={"range": (0, 600)})
     """Before the first respawn; doubles up to `backoff_max_s`, falls back after a good start."""
