@@ -29,6 +29,7 @@ from router.errors import ApiError, EngineUnavailable, MethodNotAllowed, Unknown
 from router.front import Front
 from router.http import JSON, header, read_body
 from router.keys import authenticate
+from router.limits import Limits
 from router.reach import Reach
 from router.recorder import Recorder
 from router.replicas import Replicas
@@ -51,8 +52,12 @@ def create_app(
     recorder = Recorder(settings, registry, metrics, sketch=sketch)
     upstream = Upstream(settings)
     replicas = Replicas(settings.cooldown_s)
+    limits = Limits()
     reach = Reach(settings, snapshots, replicas, upstream)
-    lean = {kind.path: Completions(kind, settings, reach, recorder, clock) for kind in (CHAT, TEXT)}
+    lean = {
+        kind.path: Completions(kind, settings, reach, recorder, limits, clock)
+        for kind in (CHAT, TEXT)
+    }
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

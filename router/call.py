@@ -35,6 +35,9 @@ class Call:
     first_byte: float | None = None
     messages: bytes = b""
     outcome: Outcome = field(default_factory=Outcome)
+    limits: Headers = field(default_factory=list)
+    """`x-ratelimit-*`, where the tenant has limits."""
+    admitted: bool = False
     kept: list[bytes] = field(default_factory=list)
     ended: float = 0.0
 
@@ -53,6 +56,7 @@ class Call:
     def headers(self) -> Headers:
         """`x-request-id` and, as far as it got, who was served what and why."""
         headers = [(b"x-request-id", b"req_" + self.id.encode())]
+        headers += self.limits
         if self.tenant is not None:
             headers.append((b"x-switchyard-tenant", self.tenant.name.encode()))
         if self.target is not None:
@@ -65,4 +69,6 @@ class Call:
 
 def _value(text: str) -> bytes:
     """A header's value: a base's name may hold what HTTP doesn't take."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(c if c.isprintable() else "?" for c in text).encode("latin-1", "replace")

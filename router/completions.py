@@ -21,6 +21,7 @@ from router.call import CLIENT_LEFT, Call
 from router.errors import ApiError, InternalError
 from router.http import ClientLeft, Watch, header, new_id, read_body, send_error
 from router.keys import authenticate
+from router.limits import Limits
 from router.reach import Reach
 from router.recorder import Recorder
 from router.select import select
@@ -52,6 +53,7 @@ class Completions:
     settings: RouterSettings
     reach: Reach
     recorder: Recorder
+    limits: Limits
     clock: Callable[[], float] = time.time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +72,8 @@ class Completions:
             tenant = authenticate(header(scope, b"authorization"), snapshots.view, call.created_at)
             call.tenant = tenant
             snapshots.meters(tenant.name).in_flight.inc()
+            call.limits = self.limits.begin(tenant, call.started)
+            call.admitted = True
             raw = await read_body(scope, receive, self.settings.max_body_bytes)
             request = parse(raw, self.kind.prompt_field)
             call.messages = request.messages
@@ -131,6 +135,8 @@ class Completions:
         meters.count(call)
         if call.tenant is not None:
             meters.in_flight.dec()
+            if call.admitted:
+                self.limits.end(call.tenant)
             if call.engine is not None:
                 self.recorder.offer(call)
         if self.settings.access_log:

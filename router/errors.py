@@ -166,6 +166,13 @@ class RateLimited(ApiError):
     type = "requests"
     code = "rate_limit_exceeded"
 
+    def __init__(self, message: str, *, retry_after_s: float, more: Headers | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.more = more or []
+
+    def headers(self) -> Headers:
+        return [*super().headers(), *self.more]
+
 
 class EngineRefusedRequest(ApiError):
     """The engine's own 4xx: its status and message, our shape."""

@@ -6,9 +6,11 @@ Server(settings, registry, metrics).run()      # until SIGTERM or SIGINT, then d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import sys
+from collections.abc import Generator
 
 import structlog
 import uvicorn
@@ -45,7 +47,7 @@ class Server:
         self.app = create_app(settings, registry, metrics)
         self._socket: socket.socket | None = None
         self._exposition: exposition.Server | None = None
-        self._uvicorn = uvicorn.Server(
+        self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 self.app,
                 loop="uvloop",
@@ -108,6 +110,17 @@ class Server:
     def shutdown(self) -> None:
         """Ask `run` to end; callable from any thread."""
         self._uvicorn.should_exit = True
+
+
+class _Uvicorn(uvicorn.Server):
+    """A signal asks for a drain. uvicorn would raise it again afterwards and the process would die
+    of it, before whoever composed the process could close what it opened and exit with 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 def _bind(host: str, port: int) -> socket.socket:

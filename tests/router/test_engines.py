@@ -115,7 +115,7 @@ async def test_a_client_that_leaves_a_stream_ends_the_engines_work(
         await anext(aiter(stream))
         assert engine.in_flight == 1
         await stream.close()
-        await until(lambda: engine.in_flight == 0, "the engine to be told", seconds=1.0)
+        await until(lambda: engine.in_flight == 0, "the engine to be told")
     await until(
         lambda: router.value(
             "switchyard_requests_total", tenant="acme", served="adapter", status="499"
@@ -137,7 +137,6 @@ async def test_a_client_that_gives_up_waiting_closes_the_engines_connection(
             "switchyard_requests_total", tenant="acme", served="adapter", status="499"
         ),
         "the router to notice",
-        seconds=1.0,
     )
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import aiohttp
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring import exposition
-from monitoring.metrics import Metrics
 from monitoring.sketch import sketch
 from registry.exchanges import Exchange
 from router.budget import Budget
 from router.recorder import answer_text
-from router.server import PortInUse, Server
-from router.settings import RouterSettings
 from tests.fake_engine import FakeEngine
 from tests.router.conftest import Running, World, running, until
 from tests.router.test_chat import HELLO
@@ -163,15 +157,6 @@ async def test_metrics_are_on_a_port_of_their_own(router: Running) -> None:
         "switchyard_exchanges_dropped_total 0.0",
     ):
         assert line in text
-
-
-def test_ports_in_use_are_named(world: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(PortInUse, match=f"127.0.0.1:{port}: the port is in use"):
-            Server(RouterSettings(port=port), world.registry, Metrics()).startup()
-        with pytest.raises(exposition.PortInUse, match=str(port)):
-            Server(RouterSettings(port=0, metrics_port=port), world.registry, Metrics()).startup()
 
 
 def test_an_answers_text_is_read_from_a_body_or_a_streams_events() -> None:
