@@ -36,7 +36,7 @@ _COLONS: dict[str, Any] = {
 """prometheus_client shows vLLM's `vllm:` names as `vllm_` to a Prometheus before 3.0 that asks for
 OpenMetrics (it escapes colons); this gives them one name under every version."""
 
-_HEAD = "# Written by `switchyard monitoring write`; change monitoring/{source} instead.\n"
+_HEAD = "# Written by `switchyard dashboards write`; change monitoring/{source} instead.\n"
 
 
 def prometheus(addresses: Mapping[str, str] = ADDRESSES, interval: str = "5s") -> dict[str, Any]:

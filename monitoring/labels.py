@@ -88,7 +88,9 @@ class Family(Generic[MetricType]):
     def forget(self, **named: str) -> None:
         """Drop every series whose labels have these values."""
         wanted = [(self._names.index(n), v) for n, v in named.items() if n in self._names]
-        for key in [k for k in self._children if all(k[i] == v for i, v in wanted)]:
-            if wanted:
+        if not wanted:
+            return
+        for key in list(self._children):  # a copy: other threads may add series meanwhile
+            if all(key[i] == v for i, v in wanted):
                 del self._children[key]
                 self.metric.remove(*key)

@@ -31,7 +31,7 @@ def _known() -> set[str]:
 def test_the_committed_files_are_current() -> None:
     for name, text in configuration.files().items():
         committed = (configuration.GENERATED / name).read_text(encoding="utf-8")
-        assert committed == text, f"{name} is old: run `switchyard monitoring write`"
+        assert committed == text, f"{name} is old: run `switchyard dashboards write`"
 
 
 def test_writing_makes_every_file(tmp_path: Path) -> None:

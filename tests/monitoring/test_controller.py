@@ -152,7 +152,8 @@ def test_refused_requests_are_no_prompts_but_fallbacks_are(scene: Scene) -> None
     assert scene.gauge("drift_reference_prompts", tenant="acme") == 10
 
 
-def test_a_restarted_controller_goes_on_where_it_stood(scene: Scene) -> None:
+def test_a_restarted_controller_goes_on_where_it_stood(registry: Registry) -> None:
+    scene = Scene(registry)  # on both databases: this is what the kept arrays are for
     traffic = [*stream(1, 160), *stream(2, 150, share=0.8)]
     scene.controller.tick()
     for start in range(0, len(traffic), 40):
