@@ -50,6 +50,8 @@ $(READY): requirements/all-cpu.lock pyproject.toml
 	  { echo "The locked CPU wheels are for Linux x86-64; this is $$(uname -sm)."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "Python's venv module is missing: install it (Debian, Ubuntu: apt install python3-venv)."; exit 1; }
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || \
+	  { echo "vLLM's CPU build needs libnuma: install it (Debian, Ubuntu: apt install libnuma1; Fedora: dnf install numactl-libs)."; exit 1; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps '$(TORCH)' || \

@@ -26,28 +26,40 @@ LOCKS = {
         "test",
     ],
 }
+CUDA_LOCKS = {
+    "engine-gpu": ["engine-gpu", "postgres", "s3"],
+    "worker-gpu": ["train", "postgres", "s3"],
+}
+# Their wheels carry CUDA and are for one platform.
+CUDA_PLATFORM = "x86_64-manylinux_2_28"
 
 
 def main() -> None:
-    """Write requirements/<name>.lock for each of LOCKS."""
+    """Write requirements/<name>.lock for each of LOCKS and CUDA_LOCKS."""
     for name, extras in LOCKS.items():
-        command = [
-            str(Path(sys.executable).parent / "uv"),
-            "pip",
-            "compile",
-            "pyproject.toml",
-            "--quiet",
-            "--universal",
-            "--python-version=3.11",
-            "--override=requirements/overrides.txt",
-            "--no-header",
-            "--no-annotate",
-            "--no-emit-index-url",
-            *(f"--extra={extra}" for extra in extras),
-            f"--output-file=requirements/{name}.lock",
-        ]
-        subprocess.run(command, check=True, cwd=HERE.parent)
-        print(f"requirements/{name}.lock: {len(extras)} extras")
+        compile_lock(name, extras, ["--universal", "--override=requirements/overrides.txt"])
+    for name, extras in CUDA_LOCKS.items():
+        compile_lock(name, extras, [f"--python-platform={CUDA_PLATFORM}"])
+
+
+def compile_lock(name: str, extras: list[str], options: list[str]) -> None:
+    """Have uv resolve some of pyproject's extras."""
+    command = [
+        str(Path(sys.executable).parent / "uv"),
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--quiet",
+        "--python-version=3.11",
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        *options,
+        *(f"--extra={extra}" for extra in extras),
+        f"--output-file=requirements/{name}.lock",
+    ]
+    subprocess.run(command, check=True, cwd=HERE.parent)
+    print(f"requirements/{name}.lock: {len(extras)} extras")
 
 
 if __name__ == "__main__":
