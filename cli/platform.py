@@ -21,6 +21,8 @@ from cli.ports import Port
 if TYPE_CHECKING:
     from registry import Registry
 
+PROGRAM = (sys.executable, "-m", "cli.main")
+
 DRAIN_ORDER = ("router", "worker", "controller", "engine")
 """The router first: nobody new is let in, and those inside still have everything behind it."""
 
@@ -31,11 +33,13 @@ class Platform:
 
     home: Home
     settings: dict[str, Any]
+    program: tuple[str, ...] = PROGRAM
+    """What runs the processes; a rehearsal hands in its own."""
 
     @classmethod
-    def read(cls, home: Home) -> Platform:
+    def read(cls, home: Home, program: tuple[str, ...] = PROGRAM) -> Platform:
         """Raises SettingsError with everything that is wrong in the environment."""
-        return cls(home, room_settings.everything(home))
+        return cls(home, room_settings.everything(home), program)
 
     @property
     def url(self) -> str:
@@ -73,7 +77,7 @@ class Platform:
         ]
 
     def _spec(self, name: str, ready: Callable[[], bool], drain_s: float) -> Spec:
-        command = (sys.executable, "-m", "cli.main", "--home", str(self.home.folder), name, "run")
+        command = (*self.program, "--home", str(self.home.folder), name, "run")
         return Spec(name, command, ready, drain_s, self.home.environ)
 
     def _engine_ready(self, registry: Registry) -> Callable[[], bool]:

@@ -40,8 +40,13 @@ def rows(
     table(columns, [[cell(value.get(column)) for column in columns] for value in values])
 
 
-def table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A table on stdout."""
+def table(
+    columns: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    title: str | None = None,
+    screen: Console | None = None,
+) -> None:
+    """A table on stdout, or on another screen."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -49,7 +54,7 @@ def table(columns: Sequence[str], lines: Iterable[Sequence[str]], title: str | N
     drawn = Table(*columns, box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for line in lines:
         drawn.add_row(*(escape(text) for text in line))
-    console().print(drawn)
+    (screen or console()).print(drawn)
 
 
 def record(value: Row, *, as_json: bool) -> None:

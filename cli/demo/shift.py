@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Mailroom:
     model: str
     tickets: Sequence[Sequence[Message]]
     corrections: Sequence[tuple[Sequence[Message], str]]
+    senders: int = SENDERS
     sent: int = 0
     corrected: int = 0
     failed: int = 0
@@ -93,7 +94,7 @@ class Mailroom:
                         self.failed += answer.status_code != 200
                     await asyncio.sleep(PAUSE_S)
 
-            await asyncio.gather(*(send() for _ in range(SENDERS)))
+            await asyncio.gather(*(send() for _ in range(self.senders)))
 
 
 def tell(stage: Stage, story: Story, key: str, examples: Path, clients: int) -> None:
@@ -103,77 +104,92 @@ def tell(stage: Stage, story: Story, key: str, examples: Path, clients: int) -> 
     settle(stage, story, key, folder)
     before_live = registry.aliases.get(ACME.name, model).live
     paper = Paper.of(ACME, folder / "shifted_heldout.jsonl", 120)
+    tickets = cast.rows(folder / "shifted_prompts.jsonl")
+    corrections = [
+        (row[:-1], row[-1]["content"]) for row in cast.rows(folder / "corrections.jsonl")
+    ]
     began = time.time()
+    watcher = _Watcher(stage, story, began)
+
+    def promoted() -> bool:
+        for job in registry.jobs.all(ACME.name, model):
+            if job.trigger == "controller" and job.state == "failed":
+                raise story.fail(jobs.failure(job))
+        for version in registry.versions.all(ACME.name, model, state="rejected"):
+            if version.state_at > began:
+                raise story.fail(
+                    f"the gate or the swap rejected {version.served_name}: "
+                    + lineage.summary(version.reasons)
+                )
+        return registry.aliases.get(ACME.name, model).live != before_live
+
+    def send(mailroom: Mailroom, what: str, until: Callable[[], bool]) -> None:
+        mailroom.start()
+        try:
+            stage.wait(what, until, 900.0, each=lambda: watcher.look(mailroom), interval=0.2)
+            watcher.look(mailroom)
+        finally:
+            mailroom.stop()
+
+    # First the shift alone, and the evidence for it; then people begin to correct.
+    alone = Mailroom(stage.url, key, model, tickets, [], senders=1)  # slow enough to watch
+    send(alone, "sustained drift", lambda: drift(stage).phase == "established")
     before = exam.sit(stage.url, key, model, paper, clients)
     story.say(f"  shifted tickets, the version that is live: [bold]{before.exact:.1%}[/] exact")
-    mailroom = Mailroom(
-        stage.url,
-        key,
-        model,
-        [row for row in cast.rows(folder / "shifted_prompts.jsonl")],
-        [(row[:-1], row[-1]["content"]) for row in cast.rows(folder / "corrections.jsonl")],
-    )
-    mailroom.start()
-    seen: dict[str, str] = {}
-    try:
-
-        def watch() -> None:
-            line = news(stage, mailroom)
-            if seen.get("line") != line and time.monotonic() - float(seen.get("at", "0")) > 2:
-                seen["line"], seen["at"] = line, str(time.monotonic())
-                story.say(f"  {time.time() - began:5.1f} s  {line}")
-            for decision in reversed(registry.decisions.all(ACME.name, model)):
-                if decision.created_at > began and decision.id not in seen:
-                    seen[decision.id] = "told"
-                    story.say(
-                        f"  {decision.created_at - began:5.1f} s  [bold]{decision.kind}[/] "
-                        f"by {decision.by}: {decision.rule}"
-                    )
-
-        def promoted() -> bool:
-            for job in registry.jobs.all(ACME.name, model):
-                if job.trigger == "controller" and job.state == "failed":
-                    raise story.fail(jobs.failure(job))
-            for version in registry.versions.all(ACME.name, model, state="rejected"):
-                if version.state_at > began:
-                    raise story.fail(
-                        f"the gate or the swap rejected {version.served_name}: "
-                        + lineage.summary(version.reasons)
-                    )
-            return registry.aliases.get(ACME.name, model).live != before_live
-
-        stage.wait("the retrained version live", promoted, 300.0, each=watch, interval=0.2)
-        watch()
-    finally:
-        mailroom.stop()
+    corrected = Mailroom(stage.url, key, model, tickets, corrections)
+    send(corrected, "the retrained version live", promoted)
+    sent, failed = alone.sent + corrected.sent, alone.failed + corrected.failed
     live = registry.versions.get(str(registry.aliases.get(ACME.name, model).live))
     time.sleep(1.0)  # the router's snapshot is at most half a second behind
     after = exam.sit(stage.url, key, model, paper, clients)
     gain = after.exact - before.exact
     story.say(
-        f"  {live.served_name} ({live.reasons.get('summary', '')}) after {mailroom.sent} tickets, "
-        f"{mailroom.corrected} corrections"
+        f"  {live.served_name} ({live.reasons.get('summary', '')}) after {sent} tickets, "
+        f"{corrected.corrected} corrections"
     )
     story.check(
         f"drift: at least {GAIN:.0%} points gained on the shifted tickets",
         gain >= GAIN,
         f"{before.exact:.1%} → {after.exact:.1%}",
     )
-    story.check("drift: requests that failed meanwhile", not mailroom.failed, str(mailroom.failed))
+    story.check("drift: requests that failed meanwhile", not failed, str(failed))
     story.figures["drift"] = {
         "before": before.json(),
         "after": after.json(),
         "gain": round(gain, 4),
         "seconds_to_promotion": round(live.state_at - began, 1),
-        "tickets": mailroom.sent,
-        "corrections": mailroom.corrected,
-        "failed": mailroom.failed,
+        "tickets": sent,
+        "corrections": corrected.corrected,
+        "failed": failed,
         "decisions": [
             {"kind": d.kind, "rule": d.rule, "at_s": round(d.created_at - began, 1)}
             for d in reversed(registry.decisions.all(ACME.name, model))
             if d.created_at > began
         ],
     }
+
+
+class _Watcher:
+    """Tells what the loop does while it does it: receipts, and a line every second."""
+
+    def __init__(self, stage: Stage, story: Story, began: float) -> None:
+        self._stage, self._story, self._began = stage, story, began
+        self._told: set[str] = set()
+        self._line, self._at = "", 0.0
+
+    def look(self, mailroom: Mailroom) -> None:
+        """Say what is new."""
+        for decision in reversed(self._stage.registry.decisions.all(ACME.name, ACME.adapter)):
+            if decision.created_at > self._began and decision.id not in self._told:
+                self._told.add(decision.id)
+                self._story.say(
+                    f"  {decision.created_at - self._began:5.1f} s  [bold]{decision.kind}[/] "
+                    f"by {decision.by}: {decision.rule}"
+                )
+        line = news(self._stage, mailroom)
+        if line != self._line and time.monotonic() - self._at > 1:
+            self._line, self._at = line, time.monotonic()
+            self._story.say(f"  {time.time() - self._began:5.1f} s  {line}")
 
 
 def settle(stage: Stage, story: Story, key: str, folder: Path) -> None:

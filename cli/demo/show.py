@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli import render
 from cli.demo import cast, exam, lessons, outage, shift, swap
 from cli.demo.cast import ACME, EVERYBODY, LEX, SOLO
 from cli.demo.client import Reply, ask, connect
@@ -142,7 +141,7 @@ class Show:
                 )
             figures[member.name] = {name: result.json() for name, result in results.items()}
         columns = ["tenant", "who answers", "exact", "rows", "p50 ms", "tokens/s"]
-        render.table(columns, table)
+        self.story.table(columns, table)
         self.story.figures["accuracy"] = figures
         for member in TRAINED:
             found = figures[member.name]
@@ -167,7 +166,7 @@ class Show:
             if not reply.good:
                 raise self.story.fail(f"{member.name}: status {reply.status}: {reply.error}")
             table.append([member.name, self._model(member), reply.version, reply.text.strip()])
-        render.table(["tenant", "asked", "x-switchyard-version", "answer"], table)
+        self.story.table(["tenant", "asked", "x-switchyard-version", "answer"], table)
 
     def swap_under_load(self) -> None:
         """Eight clients and more ask without pause while acme's second version goes in."""

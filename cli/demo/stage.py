@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from cli.child import Child, Spec
 from cli.errors import CliError, ProcessFailed
 from cli.home import Home, read_json
 from cli.lock import HomeLock
+from cli.platform import PROGRAM
 
 if TYPE_CHECKING:
     from registry import Registry
@@ -65,6 +65,7 @@ class Stage:
     """`open` starts the platform, `close` drains it."""
 
     home: Home
+    program: tuple[str, ...] = PROGRAM
     _child: Child | None = None
     _registry: Registry | None = None
     urls: dict[str, str] = field(default_factory=dict)
@@ -98,7 +99,7 @@ class Stage:
         }
         self.urls = {name: f"http://127.0.0.1:{number}" for name, number in numbers.items()}
         environ = {**QUICK, **self.home.environ, **{k: str(v) for k, v in chosen.items()}}
-        command = (sys.executable, "-m", "cli.main", "--home", str(self.home.folder), "up")
+        command = (*self.program, "--home", str(self.home.folder), "up")
         spec = Spec("up", command, lambda: True, drain_s=90.0, environ=environ)
         self._child = Child(spec, self.home.logs / "up.log")
         self._child.start()

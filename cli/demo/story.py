@@ -25,7 +25,8 @@ class Check:
     step: str
     promise: str
     found: str
-    passed: bool
+    passed: bool | None
+    """None for a figure that is told and not judged."""
 
 
 @dataclass
@@ -68,6 +69,15 @@ class Story:
         mark = "[green]✓[/]" if passed else "[red]✗[/]"
         self.say(f"{mark} {promise}: [bold]{found}[/]")
 
+    def figure(self, name: str, found: str) -> None:
+        """A figure that belongs into the summary and has no bound."""
+        self.checks.append(Check(self._step, name, found, None))
+        self.say(f"· {name}: [bold]{found}[/]")
+
+    def table(self, columns: list[str], lines: list[list[str]], title: str | None = None) -> None:
+        """A table in the story."""
+        render.table(columns, lines, title, screen=self.console)
+
     def fail(self, reason: str) -> StepFailed:
         """The error with which the step that is being told ends: `raise story.fail(…)`."""
         return StepFailed(self._step, reason)
@@ -75,17 +85,18 @@ class Story:
     @property
     def failed(self) -> list[Check]:
         """The checks that did not pass."""
-        return [check for check in self.checks if not check.passed]
+        return [check for check in self.checks if check.passed is False]
 
     def ending(self) -> None:
         """Two tables: what was promised and found, and how long each step took."""
-        render.table(
+        marks = {True: "✓", False: "✗", None: "·"}
+        self.table(
             ["", "promise", "found"],
-            [["✓" if c.passed else "✗", c.promise, c.found] for c in self.checks],
+            [[marks[c.passed], c.promise, c.found] for c in self.checks],
             title="What was promised",
         )
         total = sum(self.durations.values())
-        render.table(
+        self.table(
             ["step", "seconds"],
             [[name, f"{took:.1f}"] for name, took in self.durations.items()]
             + [["all", f"{total:.1f}"]],
