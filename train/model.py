@@ -84,6 +84,8 @@ class Base:
                 f"The base model {self.source!r} can't be loaded: {_first_line(error)}", "base"
             ) from error
         model.config.use_cache = False
+        if quantize == "nf4" and self.device == "cpu":
+            _keep_gradients(model)
         return model if quantize == "nf4" else model.to(self.device)
 
     def stop_tokens(self) -> set[int]:
@@ -111,6 +113,17 @@ class Base:
                 "base",
             ) from error
         return str(patched or template)
+
+
+def _keep_gradients(model: Any) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights for inference.
+
+    On a CPU with AVX512-BF16 layers do so at their first forward in evaluation mode, for good, and
+    the packed product has no gradient: training after an evaluation would go on without one.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _device(wish: str) -> str:
