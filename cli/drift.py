@@ -1,9 +1,8 @@
-"""A drift detector's row as people read it. The detector itself is monitoring's."""
+"""A drift detector's row as people and scripts read it. The test itself is monitoring's."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,39 +12,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drift:
-    """`phase`: reference (still being taken), watching, crossed or established."""
+    """`phase`: reference (still being taken), watching, crossed or established. `evidence` is what
+    a receipt would say now: statistic, threshold, channels, what moved most."""
 
     phase: str
-    statistic: float
-    threshold: float
-    prompts: int
-    reference: int
     epoch: int
+    evidence: dict[str, Any]
+    wanted: int
+    """Prompts in a full reference."""
 
     @classmethod
     def of(cls, state: DriftState | None, settings: ControllerSettings) -> Drift:
         """From the row that the controller keeps; None before its first look."""
-        found: dict[str, Any] = dict((state.state if state else {}).get("detector", {}))
-        prompts = int(found.get("seen", 0))
-        phase = "watching" if prompts >= settings.reference else "reference"
-        if found.get("established_at") is not None:
+        from monitoring.drift import Detector
+
+        kept = dict((state.state if state else {}).get("detector", {}))
+        if state is None or not kept:
+            detector = Detector(settings.drift)
+        else:
+            detector = Detector.load(settings.drift, kept, state.arrays or b"")
+        phase = "watching" if detector.watching else "reference"
+        if detector.established:
             phase = "established"
-        elif found.get("crossed_at") is not None:
+        elif detector.crossed_at is not None:
             phase = "crossed"
-        return cls(
-            phase,
-            round(float(found.get("statistic", 0.0)), 2),
-            round(math.log(settings.prompts_per_false_alarm), 2),
-            prompts,
-            settings.reference,
-            state.epoch if state else 0,
-        )
+        return cls(phase, state.epoch if state else 0, detector.evidence(), settings.reference)
 
     def json(self) -> dict[str, Any]:
         """For scripts."""
-        return asdict(self)
+        return {"phase": self.phase, "epoch": self.epoch, **self.evidence}
 
     def __str__(self) -> str:
         if self.phase == "reference":
-            return f"reference {self.prompts}/{self.reference}"
-        return f"{self.phase} {self.statistic:.1f} of {self.threshold:.1f}"
+            return f"reference {self.evidence['reference']}/{self.wanted}"
+        return f"{self.phase} {self.evidence['statistic']:.1f} of {self.evidence['threshold']:.1f}"
