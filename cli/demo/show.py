@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cli import lineage
 from cli.demo import cast, exam, lessons, outage, shift, swap
 from cli.demo.cast import ACME, EVERYBODY, LEX, SOLO
 from cli.demo.client import Reply, ask, connect
@@ -88,7 +89,8 @@ class Show:
         def live() -> bool:
             for member in TRAINED:
                 for version in registry.versions.all(member.name, state="rejected"):
-                    raise self.story.fail(f"{version.served_name}: {version.reasons}")
+                    reason = lineage.summary(version.reasons)
+                    raise self.story.fail(f"{version.served_name} was rejected: {reason}")
             return all(
                 registry.aliases.get(member.name, str(member.adapter)).live for member in TRAINED
             )
