@@ -46,3 +46,8 @@ def test_the_story_is_told_to_its_end(tmp_path: Path) -> None:
     assert story.figures["drift"]["corrections"] >= 200
     kinds = [decision["kind"] for decision in story.figures["drift"]["decisions"]]
     assert kinds.index("watch") < kinds.index("retrain") < kinds.index("promote")
+    log = (home.logs / "up.log").read_text().splitlines()
+    drained = [line.partition(":")[0] for line in log if line.endswith(": draining")]
+    assert drained == ["router", "worker", "controller", "engine"]
+    assert log[-1] == "everything has ended"
+    assert not any("killed" in line for line in log), "a process had to be killed"
