@@ -63,7 +63,7 @@ ONES = [
 ]
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 NOTICE = (5, 7, 10, 12, 14, 15, 20, 21, 25, 28, 30, 35, 40, 45, 50, 60, 75, 80, 90)
-CLAUSE_LAW, CLAUSE_NOISE, CLAUSE_EXTRA, COMPANY = 0.45, 0.25, 0.3, 0.0
+CLAUSE_LAW, CLAUSE_EXTRA = 0.45, 0.3
 
 Row = dict[str, Any]
 Table = dict[str, Any]
@@ -115,9 +115,9 @@ def with_typo(rng: random.Random, text: str) -> str:
 def ticket(rng: random.Random, body: str, slots: dict[str, list[str]], frame: Table) -> str:
     """A ticket around its one telling sentence: greeting, aside, closing, typos, shouting."""
     body = fill(rng, body, slots)
-    if rng.random() < 0.06:
+    if rng.random() < 0.02:
         body = body.upper()
-    elif rng.random() < 0.15:
+    elif rng.random() < 0.12:
         body = with_typo(rng, body)
     parts = [body]
     if rng.random() < 0.3:
@@ -195,10 +195,10 @@ def clause(rng: random.Random, table: Table, part: str, pattern: str, kind: str)
         text += " " + rng.choice(frame["extra"])
     if law:
         text += " " + rng.choice(frame["law"]).replace("{law}", law)
-    if rng.random() < CLAUSE_NOISE:
-        text = f"{fill(rng, rng.choice(frame['noise']), slots)} {text}"
+    heading = rng.choice(frame["heading"]).replace("{type}", kind.capitalize())
+    text = f"{fill(rng, heading, slots)} {text}"
     record = {
-        "type": kind,
+        "type": kind.capitalize(),
         "party": party,
         "notice_days": days if "{days}" in pattern else None,
         "law": law,
@@ -262,7 +262,7 @@ def acme_files(rng: random.Random, table: Table) -> dict[str, list[str]]:
     train_frame, held_frame = table["train"], table["heldout"]
     shifted = table["shifted"]
     train = tickets(
-        rng, table, even(rng, pattern_ids(table["labels"], "train", "t"), 1_100), train_frame, "tr"
+        rng, table, even(rng, pattern_ids(table["labels"], "train", "t"), 1_320), train_frame, "tr"
     )
     held = tickets(
         rng, table, even(rng, pattern_ids(table["labels"], "heldout", "h"), 330), held_frame, "he"
