@@ -200,7 +200,7 @@ def clause(rng: random.Random, table: Table, part: str, pattern: str, kind: str)
     record = {
         "type": kind.capitalize(),
         "party": party,
-        "notice_days": days if "{days}" in pattern else None,
+        "days": days if "{days}" in pattern else None,
         "law": law,
         "term": term if "{term}" in pattern else None,
     }
