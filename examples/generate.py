@@ -297,7 +297,7 @@ def acme_files(rng: random.Random, table: Table) -> dict[str, list[str]]:
 
 def lex_files(rng: random.Random, table: Table) -> dict[str, list[str]]:
     """Every file of lex but its schema, which is written by hand."""
-    train = clauses(rng, table, "train", 1_200)
+    train = clauses(rng, table, "train", 1_400)
     return {
         "lex/train.jsonl": spoiled(lines(train), train),
         "lex/heldout.jsonl": lines(clauses(rng, table, "heldout", 320)),
