@@ -28,6 +28,7 @@ from cli.drift import Drift
 GAIN = 0.30
 PAUSE_S = 0.05
 """Between two of a sender's prompts: traffic, not a benchmark."""
+QUIET_S = 1.0
 SENDERS = 3
 
 
@@ -92,7 +93,8 @@ class Mailroom:
                         answer = await feedback.post("/v1/feedback", json=body)
                         self.corrected += answer.status_code == 200
                         self.failed += answer.status_code != 200
-                    await asyncio.sleep(PAUSE_S)
+                    # Once the corrections are out the day goes on, but leaves the machine to training.
+                    await asyncio.sleep(PAUSE_S if ticket or not self.corrections else QUIET_S)
 
             await asyncio.gather(*(send() for _ in range(self.senders)))
 
@@ -170,7 +172,7 @@ def tell(stage: Stage, story: Story, key: str, examples: Path, clients: int) -> 
 
 
 class _Watcher:
-    """Tells what the loop does while it does it: receipts, and a line every second."""
+    """Tells what the loop does while it does it: receipts, and a line every few seconds."""
 
     def __init__(self, stage: Stage, story: Story, began: float) -> None:
         self._stage, self._story, self._began = stage, story, began
@@ -187,7 +189,8 @@ class _Watcher:
                     f"by {decision.by}: {decision.rule}"
                 )
         line = news(self._stage, mailroom)
-        if line != self._line and time.monotonic() - self._at > 1:
+        pause = 4 if mailroom.corrections else 1  # drift rises fast, training takes its time
+        if line != self._line and time.monotonic() - self._at > pause:
             self._line, self._at = line, time.monotonic()
             self._story.say(f"  {time.time() - self._began:5.1f} s  {line}")
 
