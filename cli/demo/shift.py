@@ -93,7 +93,7 @@ class Mailroom:
                         answer = await feedback.post("/v1/feedback", json=body)
                         self.corrected += answer.status_code == 200
                         self.failed += answer.status_code != 200
-                    # Once the corrections are out the day goes on, but leaves the machine to training.
+                    # Corrections out, the day goes on, but leaves the machine to training.
                     await asyncio.sleep(PAUSE_S if ticket or not self.corrections else QUIET_S)
 
             await asyncio.gather(*(send() for _ in range(self.senders)))
