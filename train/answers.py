@@ -14,6 +14,8 @@ from typing import Any
 
 import jsonschema
 
+from train.errors import InvalidSpec
+
 KINDS = ("label", "json", "text")
 _MOST_LABELS = 64
 
@@ -42,7 +44,7 @@ class Answers:
         """As the adapter says; what it doesn't say is inferred from example answers.
 
         Answers are JSON if every example is a JSON object; labels if there are few different ones
-        and each comes back often; texts otherwise.
+        and each comes back often; texts otherwise. Raises InvalidSpec for a schema that is none.
         """
         kind = answers.get("kind")
         found = Counter(example.strip() for example in examples)
@@ -51,8 +53,15 @@ class Answers:
             few = len(found) <= min(_MOST_LABELS, len(examples) / 5)
             kind = "json" if found and objects else "label" if few else "text"
         labels = tuple(answers.get("labels") or sorted(found)) if kind == "label" else ()
-        schema = answers.get("schema") if kind == "json" else None
-        return cls(kind, labels, schema or None)
+        schema = (answers.get("schema") or None) if kind == "json" else None
+        if schema is not None:
+            try:
+                jsonschema.validators.validator_for(schema).check_schema(schema)
+            except jsonschema.SchemaError as error:
+                raise InvalidSpec(
+                    f"The adapter's answers.schema is not a JSON Schema: {error.message}", "schema"
+                ) from error
+        return cls(kind, labels, schema)
 
     def score(self, given: str, expected: str) -> Score:
         """Judge a model's answer against the reference answer."""

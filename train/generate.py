@@ -1,7 +1,8 @@
 """Batched greedy decoding with a plain transformers model and its KV cache.
 
 Knows token ids only. Prompts of like length share a batch, padded on the left; an answer that has
-ended leaves its batch, so that one long answer does not hold up the others' arithmetic.
+ended leaves its batch, so that one long answer does not hold up the others' arithmetic. What all
+prompts of a batch begin with (instructions, examples) is read once.
 """
 
 from __future__ import annotations
@@ -49,18 +50,36 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
     return batches
 
 
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with; each keeps one of its own. 0 for one alone."""
+    first, last = min(prompts), max(prompts)  # in order, so that these two differ the earliest
+    most = min(len(prompt) for prompt in prompts) - 1
+    count = 0
+    while count < most and first[count] == last[count]:
+        count += 1
+    return count if len(prompts) > 1 else 0
+
+
 def _decode(
     model: Any, prompts: Sequence[Sequence[int]], stop: set[int], pad: int, max_new_tokens: int
 ) -> list[list[int]]:
     device = model.device
-    width = max(len(prompt) for prompt in prompts)
-    padded = [[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    tokens = torch.tensor(padded, device=device)
-    mask = torch.tensor(
-        [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device
+    shared = _shared(prompts)
+    rests = [list(prompt[shared:]) for prompt in prompts]
+    width = max(len(rest) for rest in rests)
+    gaps = [width - len(rest) for rest in rests]
+    tokens = torch.tensor(
+        [[pad] * gap + rest for gap, rest in zip(gaps, rests, strict=True)], device=device
     )
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    mask = torch.tensor(
+        [[1] * shared + [0] * gap + [1] * (width - gap) for gap in gaps], device=device
+    )
+    positions = (mask.cumsum(-1) - 1)[:, shared:].clamp(min=0)
     cache = DynamicCache(config=model.config)
+    if shared:
+        start = torch.tensor([list(prompts[0][:shared])], device=device)
+        model(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(prompts))
     answers: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
     for _ in range(max_new_tokens):

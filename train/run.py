@@ -148,6 +148,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
                 ),
             )
         figures = evaluation.figures
+        clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
         scores = {name: evaluation.values(name) for name in evaluation.scores}
     parent = scores.pop("parent", None)
     judged = verdict.decide(scores.pop("adapter", []), scores, parent)

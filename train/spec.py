@@ -46,8 +46,8 @@ class TrainingSpec:
     rank: int = 16
     alpha: float | None = None
     learning_rate: float | None = None
-    epochs: float = 4.0
-    batch_size: int = 16
+    epochs: float = 6.0
+    batch_size: int = 8
     max_length: int = 1024
     dropout: float = 0.0
     warmup: float = 0.03

@@ -116,7 +116,9 @@ class Worker:
             return
         except (NotFound, StoreError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            self._fail(job, "file_unavailable", str(error), "training_file")
+            what = getattr(error, "noun", "content")
+            param = {"version": "parent", "adapter": "adapter"}.get(what, "training_file")
+            self._fail(job, f"{what}_unavailable", str(error), param)
             return
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

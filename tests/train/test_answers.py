@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from train.answers import Answers, chrf, summarise
+from train.errors import InvalidSpec
 
 SCHEMA = {
     "type": "object",
@@ -47,6 +48,11 @@ def test_half_right_json_gets_half_its_fields_and_is_not_exact():
 def test_what_is_not_the_json_asked_for_is_not_valid(given_):
     answers = Answers.of({"kind": "json", "schema": SCHEMA}, [])
     assert not answers.score(given_, '{"party": "Buyer"}').valid
+
+
+def test_a_schema_that_is_none_is_refused():
+    with pytest.raises(InvalidSpec, match="not a JSON Schema"):
+        Answers.of({"kind": "json", "schema": {"type": "sentence"}}, [])
 
 
 def test_true_is_not_one():

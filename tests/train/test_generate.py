@@ -40,6 +40,14 @@ def test_a_batch_says_what_each_prompt_would_have_said_alone(base, model, prompt
     assert together == decode(base, model, prompts, batch_tokens=1)
 
 
+def test_what_prompts_share_is_read_once_and_changes_nothing(base, model, prompts):
+    start = prompts[3][:-1]
+    crowd = [[*start, *prompt] for prompt in prompts]
+    together = decode(base, model, crowd)
+    assert together == [decode(base, model, [prompt])[0] for prompt in crowd]
+    assert len({tuple(answer) for answer in together}) > 1
+
+
 def test_it_says_what_transformers_says(base, model, prompts):
     import torch
 
