@@ -18,7 +18,7 @@ demo: $(READY) ## the whole story, from data to a retrained adapter, in the term
 	$(BIN)/switchyard demo
 
 up: $(READY) ## the platform, left running, with the demo's tenants if the demo was run
-	$(BIN)/switchyard up
+	$(BIN)/switchyard up --demo
 
 test: $(READY) ## every test, real vLLM, PostgreSQL and training included
 	$(BIN)/python -m pytest
