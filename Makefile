@@ -8,6 +8,9 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Empty means unset to Python: where byte code is not written, every process compiles all of vLLM and torch.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up test check lint fix bench lock generated clean
 

@@ -1,5 +1,6 @@
 """Resolve the lock files: one a process, so that each image holds only what it runs, and one for
-everything on a CPU box. Run by `make lock`; set UV_FIND_LINKS when torch's CPU wheel is in a folder."""
+everything on a CPU box. Run by `make lock`; UV_FIND_LINKS may name a folder with torch's CPU wheel.
+"""
 
 from __future__ import annotations
 
