@@ -63,7 +63,8 @@ ONES = [
 ]
 TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 NOTICE = (5, 7, 10, 12, 14, 15, 20, 21, 25, 28, 30, 35, 40, 45, 50, 60, 75, 80, 90)
-CLAUSE_LAW, CLAUSE_EXTRA = 0.45, 0.3
+CLAUSE_LAW, CLAUSE_EXTRA = 0.45, 0.4
+CLAUSE_PERIOD = 0.7
 
 Row = dict[str, Any]
 Table = dict[str, Any]
@@ -187,9 +188,12 @@ def clause(rng: random.Random, table: Table, part: str, pattern: str, kind: str)
     days = rng.choice(NOTICE)
     term = f"{rng.choice(slots['term_head'])} {rng.choice(slots['term_tail'])}"
     law = rng.choice(slots["law"]) if rng.random() < CLAUSE_LAW else None
-    written = rng.choice((str(days), str(days), in_words(days), f"{in_words(days)} ({days})"))
+    has_period = rng.random() < CLAUSE_PERIOD
+    period = " " + rng.choice(frame["period"]) if has_period else ""
+    written = rng.choice((str(days), str(days), f"{in_words(days)} ({days})"))
     values = {"party": party, "other": other, "days": written, "term": term}
-    text = re.sub(r"\{(\w+)\}", lambda m: values[m.group(1)], pattern)
+    text = pattern.replace(" {period}", period)
+    text = re.sub(r"\{(\w+)\}", lambda m: values[m.group(1)], text)
     text = text[:1].upper() + text[1:]
     if rng.random() < CLAUSE_EXTRA:
         text += " " + rng.choice(frame["extra"])
@@ -200,7 +204,7 @@ def clause(rng: random.Random, table: Table, part: str, pattern: str, kind: str)
     record = {
         "type": kind.capitalize(),
         "party": party,
-        "days": days if "{days}" in pattern else None,
+        "days": days if has_period else None,
         "law": law,
         "term": term if "{term}" in pattern else None,
     }
@@ -297,7 +301,7 @@ def acme_files(rng: random.Random, table: Table) -> dict[str, list[str]]:
 
 def lex_files(rng: random.Random, table: Table) -> dict[str, list[str]]:
     """Every file of lex but its schema, which is written by hand."""
-    train = clauses(rng, table, "train", 1_400)
+    train = clauses(rng, table, "train", 1_200)
     return {
         "lex/train.jsonl": spoiled(lines(train), train),
         "lex/heldout.jsonl": lines(clauses(rng, table, "heldout", 320)),

@@ -6,7 +6,7 @@ acme routes support tickets to a label, lex turns contract clauses into JSON, so
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,26 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Member:
-    """One tenant of the demo. `adapter` is None for one that is served by the base."""
+    """One tenant of the demo. `adapter` is None for one that is served by the base.
+
+    `training` is what examples/README.md found to suit this data and the base that is shipped.
+    """
 
     name: str
     adapter: str | None = None
     kind: str = "text"
     store_text: bool = False
+    training: dict[str, Any] = field(default_factory=dict)
 
 
-ACME = Member("acme", "tickets", "label", store_text=True)  # its corrections become training data
-LEX = Member("lex", "clauses", "json")
+ACME = Member(
+    "acme",
+    "tickets",
+    "label",
+    store_text=True,  # its corrections become training data
+    training={"learning_rate": 4e-3, "epochs": 5.0},
+)
+LEX = Member("lex", "clauses", "json", training={"learning_rate": 5e-3, "epochs": 4.0})
 SOLO = Member("solo")
 EVERYBODY = (ACME, LEX, SOLO)
 

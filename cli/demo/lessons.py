@@ -32,7 +32,7 @@ def submit(
         member.adapter,
         path.name,
         training.checked(path, keep_good_rows=True),
-        {"keep_good_rows": True, **(options or {})},
+        {"keep_good_rows": True, **member.training, **(options or {})},
         answers=answers,
     )
 
