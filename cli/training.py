@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from registry import Registry
 
 KINDS = ("label", "json", "text")
+OF_ONE_JOB = frozenset({"seed", "suffix", "parent", "base", "keep_good_rows"})
+"""Options that say nothing about how the adapter is best trained the next time."""
 
 
 def attach(app: typer.Typer) -> None:
@@ -104,6 +106,8 @@ def submit(
 ) -> str:
     """Upload, make the adapter and its alias where they are missing, enqueue; the job's id.
 
+    The first job's options become the adapter's: later jobs, retraining included, start from them.
+
     Raises NotFound (the tenant), InvalidName, CliError (the options, an adapter of another base).
     """
     from cli.base import served_base
@@ -124,9 +128,13 @@ def submit(
         )
     if answers:
         registry.adapters.update(tenant, adapter, answers={**made.answers, **answers})
+    if not made.training:
+        kept = {name: value for name, value in options.items() if name not in OF_ONE_JOB}
+        registry.adapters.update(tenant, adapter, training=kept)
     registry.aliases.ensure(tenant, adapter, adapter)
     file_id = registry.upload(tenant, filename, content)
-    return registry.jobs.enqueue(tenant, adapter, file_id, spec=options).id
+    spec = {**made.training, **options}
+    return registry.jobs.enqueue(tenant, adapter, file_id, spec=spec).id
 
 
 def _followed(registry: Registry, job_id: str, *, quiet: bool) -> dict[str, Any]:
