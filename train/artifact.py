@@ -41,6 +41,7 @@ def manifest(
             **{name: v for name, v in spec.json().items() if name not in ("base", "parent")},
             "alpha": config.lora_alpha,
             "learning_rate": trained.learning_rate,
+            "epochs": trained.most_epochs,
             "max_length": min(spec.max_length, base.context),
         },
         "dataset_sha256": dataset_sha256,

@@ -52,7 +52,8 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with; each keeps one of its own. 0 for one alone."""
-    first, last = min(prompts), max(prompts)  # in order, so that these two differ the earliest
+    ordered = sorted(list(prompt) for prompt in prompts)
+    first, last = ordered[0], ordered[-1]  # no two others differ earlier
     most = min(len(prompt) for prompt in prompts) - 1
     count = 0
     while count < most and first[count] == last[count]:

@@ -108,6 +108,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
             held,
             spec,
             learning_rate=spec.learning_rate_for(base.hidden_size),
+            epochs=spec.epochs_for(supervision.supervised / supervision.rows),
             device=base.device,
             scratch=folder / "trainer",
             report=report,

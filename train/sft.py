@@ -33,6 +33,7 @@ class Trained:
 
     model: Any
     learning_rate: float
+    most_epochs: float
     steps: int
     epochs: float
     first_loss: float
@@ -51,6 +52,7 @@ def fine_tune(
     spec: TrainingSpec,
     *,
     learning_rate: float,
+    epochs: float,
     device: str,
     scratch: Path,
     report: Report,
@@ -65,10 +67,10 @@ def fine_tune(
         per_device_train_batch_size=spec.batch_size,
         per_device_eval_batch_size=max(spec.batch_size, 32),
         train_sampling_strategy="group_by_length",
-        num_train_epochs=spec.epochs,
+        num_train_epochs=epochs,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=_warmup(len(train), spec),
+        warmup_steps=round(spec.warmup * epochs * -(-len(train) // spec.batch_size)),
         weight_decay=0.0,
         max_grad_norm=1.0,
         gradient_checkpointing=device != "cpu",
@@ -111,6 +113,7 @@ def fine_tune(
     return Trained(
         model=trainer.model,
         learning_rate=learning_rate,
+        most_epochs=epochs,
         steps=trainer.state.global_step,
         epochs=round(float(trainer.state.epoch or 0.0), 4),
         first_loss=keeper.losses[0] if keeper.losses else float("nan"),
@@ -246,11 +249,6 @@ def _columns(examples: Sequence[Example]) -> Dataset:
             "labels": [example.labels for example in examples],
         }
     )
-
-
-def _warmup(rows: int, spec: TrainingSpec) -> int:
-    steps = spec.epochs * -(-rows // spec.batch_size)
-    return round(spec.warmup * steps)
 
 
 def _whole(value: float) -> int | float:

@@ -26,6 +26,11 @@ def test_alpha_and_learning_rate_that_are_given_are_kept():
     assert spec.learning_rate_for(192) == spec.learning_rate_for(4096) == 1e-3
 
 
+def test_short_answers_get_more_epochs_unless_it_is_said_how_many():
+    assert TrainingSpec.parse({}).epochs_for(2.5) > TrainingSpec.parse({}).epochs_for(35)
+    assert TrainingSpec.parse({"epochs": 2}).epochs_for(2.5) == 2
+
+
 def test_the_learning_rate_falls_with_the_bases_width():
     spec = TrainingSpec.parse({})
     assert math.isclose(spec.learning_rate_for(2000), 5e-4)
@@ -46,7 +51,7 @@ def test_the_learning_rate_falls_with_the_bases_width():
         ({"quantize": "int3"}, "quantize='int3': expected one of none, nf4"),
         ({"suffix": ""}, "suffix='': expected a text that is not empty"),
         ({"lora_r": 8}, "lora_r: no such option; expected one of"),
-        ({"epochs": None}, "epochs=None: expected a number"),
+        ({"seed": None}, "seed=None: expected a whole number"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_value_and_what_was_expected(options, complaint):
