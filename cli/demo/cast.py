@@ -38,9 +38,9 @@ ACME = Member(
     "tickets",
     "label",
     store_text=True,  # its corrections become training data
-    training={"learning_rate": 4e-3, "epochs": 5.0},
+    training={"epochs": 4.0},
 )
-LEX = Member("lex", "clauses", "json", training={"learning_rate": 5e-3, "epochs": 4.0})
+LEX = Member("lex", "clauses", "json", training={"epochs": 3.0})
 SOLO = Member("solo")
 EVERYBODY = (ACME, LEX, SOLO)
 
