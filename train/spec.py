@@ -41,8 +41,8 @@ class TrainingSpec:
     `alpha` None means 2 × rank, so that an update's scale does not depend on the rank. `epochs` and
     `learning_rate` None mean what `epochs_for` and `learning_rate_for` say. Lengths are in tokens,
     `warmup` is a share of the steps, `patience` counts epochs without a better validation loss.
-    `dropout` is QLoRA's for small models (arXiv 2305.14314): on the example tickets it took held-out
-    accuracy from 0.92 to 0.95.
+    `dropout` is QLoRA's for small models (arXiv 2305.14314): on the example tickets it took
+    held-out accuracy from 0.92 to 0.95.
     """
 
     rank: int = 16
