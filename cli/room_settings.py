@@ -8,6 +8,7 @@ wins. Imports of a room happen only when its settings are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.home import Home
@@ -46,11 +47,15 @@ def swap(home: Home) -> SwapSettings:
     """Raises SettingsError."""
     from registry.settings import load
     from serve.settings import SwapSettings
+    from train.settings import SHIPPED_BASE
 
     filled = {
         "STAGING": str(home.folder / "staging" / "swap"),
         "ENGINE_API_KEY": home.engine_key(),
     }
+    base = home.environ.get(ENGINE + "BASE") or str(SHIPPED_BASE)
+    if Path(base).is_dir():  # then a rejection can say what of a foreign base differs
+        filled["BASE"] = base
     return load(SwapSettings, SWAP, _with(home.environ, SWAP, filled))
 
 
