@@ -1,4 +1,4 @@
-"""The four processes of the platform as specs for the supervisor: commands, ports, readiness.
+"""The processes of the platform as specs for the supervisor: commands, ports, readiness.
 
 Knows which processes there are and how to tell that each does its work; starts nothing itself.
 """
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from registry import Registry
 
 PROGRAM = (sys.executable, "-m", "cli.main")
-
-DRAIN_ORDER = ("router", "worker", "controller", "engine")
-"""The router first: nobody new is let in, and those inside still have everything behind it."""
+WORKER_METRICS_PORT = room_settings.WORKER + "METRICS_PORT"
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,18 @@ class Platform:
         host = "127.0.0.1" if router.host in ("0.0.0.0", "::") else router.host
         return f"http://{host}:{router.port}"
 
+    @property
+    def workers(self) -> dict[str, int]:
+        """{name: metrics port} of every worker."""
+        first = self.settings["worker"].metrics_port
+        count = self.settings["up"].workers
+        return {f"worker-{n + 1}" if n else "worker": first + n for n in range(count)}
+
+    @property
+    def drain_order(self) -> tuple[str, ...]:
+        """The router first: nobody new is let in, and those inside still have all behind it."""
+        return ("router", *self.workers, "controller", "engine")
+
     def ports(self) -> list[Port]:
         """Every port that will be listened on, with the setting that chooses it."""
         engine, router = self.settings["engine"], self.settings["router"]
@@ -55,12 +65,15 @@ class Platform:
             Port("the router", router.host, router.port, room_settings.ROUTER + "PORT"),
             Port("the engine", engine.host, engine.port, room_settings.ENGINE + "PORT"),
         ]
-        for name in ("router", "controller", "worker"):
+        for name in ("router", "controller"):
             room = self.settings[name]
             setting = f"SWITCHYARD_{name.upper()}_METRICS_PORT"
             found.append(
                 Port(f"the {name}'s metrics", room.metrics_host, room.metrics_port, setting)
             )
+        host = self.settings["worker"].metrics_host
+        for name, port in self.workers.items():
+            found.append(Port(f"the {name}'s metrics", host, port, WORKER_METRICS_PORT))
         return found
 
     def specs(self, registry: Registry) -> list[Spec]:
@@ -73,12 +86,23 @@ class Platform:
             self._spec(
                 "controller", listening(controller.metrics_host, controller.metrics_port), 20.0
             ),
-            self._spec("worker", listening(worker.metrics_host, worker.metrics_port), 30.0),
+            *(
+                Spec(
+                    name,
+                    self._command("worker"),
+                    listening(worker.metrics_host, port),
+                    30.0,
+                    {**self.home.environ, WORKER_METRICS_PORT: str(port)},
+                )
+                for name, port in self.workers.items()
+            ),
         ]
 
+    def _command(self, process: str) -> tuple[str, ...]:
+        return (*self.program, "--home", str(self.home.folder), process, "run")
+
     def _spec(self, name: str, ready: Callable[[], bool], drain_s: float) -> Spec:
-        command = (*self.program, "--home", str(self.home.folder), name, "run")
-        return Spec(name, command, ready, drain_s, self.home.environ)
+        return Spec(name, self._command(name), ready, drain_s, self.home.environ)
 
     def _engine_ready(self, registry: Registry) -> Callable[[], bool]:
         ours = self.settings["engine"].id

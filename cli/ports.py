@@ -56,12 +56,18 @@ def is_free(host: str, number: int) -> bool:
 
 
 def pick_free(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports that are free at this moment, all different."""
-    probes = [socket.socket() for _ in range(count)]
+    """Ports that are free at this moment, all different, none next to another."""
+    probes: list[socket.socket] = []
+    chosen: list[int] = []
     try:
-        for probe in probes:
-            probe.bind((host, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        while len(chosen) < count:
+            probes.append(socket.socket())
+            probes[-1].bind((host, 0))
+            number = int(probes[-1].getsockname()[1])
+            taken = {near for port in chosen for near in (port, port + 1)}
+            if not {number, number + 1} & taken and number < 65535 and is_free(host, number + 1):
+                chosen.append(number)
+        return chosen
     finally:
         for probe in probes:
             probe.close()

@@ -8,6 +8,7 @@ wins. Imports of a room happen only when its settings are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,23 @@ SWAP = "SWITCHYARD_SWAP_"
 ROUTER = "SWITCHYARD_ROUTER_"
 WORKER = "SWITCHYARD_WORKER_"
 CONTROLLER = "SWITCHYARD_CONTROLLER_"
+UP = "SWITCHYARD_UP_"
 SHARED_KEY = "SWITCHYARD_ENGINE_API_KEY"
+
+
+@dataclass(frozen=True)
+class UpSettings:
+    """What `up` itself can be told."""
+
+    workers: int = field(default=1, metadata={"range": (1, 64)})
+    """Training jobs at a time, a process each; the n-th shows its metrics n - 1 ports further."""
+
+
+def up(home: Home) -> UpSettings:
+    """Raises SettingsError."""
+    from registry.settings import load
+
+    return load(UpSettings, UP, home.environ)
 
 
 def engine(home: Home) -> EngineSettings:
@@ -101,6 +118,7 @@ def everything(home: Home) -> dict[str, Any]:
         "worker": worker,
         "controller": controller,
         "swap": swap,
+        "up": up,
     }
     found: dict[str, Any] = {}
     errors: list[str] = []

@@ -22,6 +22,7 @@ def up(
     ] = None,
     port: Annotated[int | None, typer.Option(help="The router's port [8080].")] = None,
     engine_port: Annotated[int | None, typer.Option(help="vLLM's port [8100].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Training jobs at a time [1].")] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="In the demo's home, with its tenants and keys.")
     ] = False,
@@ -33,6 +34,7 @@ def up(
         "SWITCHYARD_WORKER_BASE": base,
         "SWITCHYARD_ROUTER_PORT": port,
         "SWITCHYARD_ENGINE_PORT": engine_port,
+        "SWITCHYARD_UP_WORKERS": workers,
     }
     environ = {**home.environ, **{k: str(v) for k, v in chosen.items() if v is not None}}
     home = Home(home.folder, environ)

@@ -8,7 +8,7 @@ from types import FrameType
 
 from cli import curl
 from cli.home import Home
-from cli.platform import DRAIN_ORDER, Platform
+from cli.platform import Platform
 from cli.screen import Screen
 from cli.supervisor import Supervisor
 
@@ -25,7 +25,11 @@ def run(home: Home, platform: Platform, *, with_demo_tenants: bool = False) -> N
         cast.ensure(home, registry)
     screen = Screen(home, platform)
     supervisor = Supervisor(
-        platform.specs(registry), home.logs, DRAIN_ORDER, say=screen.say, clock=time.monotonic
+        platform.specs(registry),
+        home.logs,
+        platform.drain_order,
+        say=screen.say,
+        clock=time.monotonic,
     )
     signals = 0
 

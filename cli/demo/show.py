@@ -58,7 +58,7 @@ class Show:
         """The platform comes up; vLLM takes the longest, and nobody waits for it here."""
         self.stage.open()
         up = self.stage.processes
-        self.stage.wait("the processes", lambda: len(up()) == 4, 60.0)
+        self.stage.wait("the processes", lambda: len(up()) == 5, 60.0)
         for name, process in up().items():
             self.story.say(f"  {name:10} pid {process['pid']}")
         self.story.say(f"  router at {self.stage.url}/v1, logs in {self.stage.home.logs}")
@@ -71,7 +71,7 @@ class Show:
             self.story.say(f"  {member.name:6} {self.keys[member.name][:10]}…  {what}")
 
     def train(self) -> None:
-        """Both tenants' jobs, one after another in the worker."""
+        """Both tenants' jobs, side by side in two workers."""
         for member in TRAINED:
             for line in lessons.bad_rows(self.examples / member.name / "train.jsonl"):
                 self.story.say(f"  [yellow]{member.name}: left out {_plain(line)}[/]")

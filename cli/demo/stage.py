@@ -31,6 +31,8 @@ QUICK = {
     "SWITCHYARD_SWAP_DRAIN_S": "5",
     "SWITCHYARD_CONTROLLER_POLL_S": "0.5",
     "SWITCHYARD_CONTROLLER_MIN_CORRECTIONS": "200",
+    "SWITCHYARD_UP_WORKERS": "2",
+    "SWITCHYARD_WORKER_THREADS": "1",
 }
 
 
@@ -89,6 +91,7 @@ class Stage:
         self._registry = self.home.open_registry(migrate=True)
         lock.release()
         names = ["router", "engine", "router metrics", "controller metrics", "worker metrics"]
+        # Each with a free one behind it: the second worker's metrics are one port further.
         numbers = dict(zip(names, ports.pick_free(len(names)), strict=True))
         chosen = {
             "SWITCHYARD_ROUTER_PORT": numbers["router"],

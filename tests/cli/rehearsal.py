@@ -27,6 +27,7 @@ from cli.lock import HomeLock
 from cli.loops import Signals, repeat, repeat_blocking, stop_event, until
 from cli.platform import Platform
 from registry import Registry
+from registry.fingerprint import base_fingerprint
 from tests.fake_engine import FakeEngine
 from tests.serve.making import ADAPTER_LOGPROB, BASE, BASE_LOGPROB, adapter_folder
 
@@ -110,11 +111,12 @@ def worker(home: Home) -> None:
     number = int(home.environ["SWITCHYARD_WORKER_METRICS_PORT"])
     shown = exposition.serve(Metrics(), number)
     with Signals() as signals:
-        repeat_blocking("worker", lambda: _train(registry), 0.1, signals)
+        base = base_fingerprint(Path(home.environ["SWITCHYARD_ENGINE_BASE"]))
+        repeat_blocking("worker", lambda: _train(registry, base), 0.1, signals)
     shown.close()
 
 
-def _train(registry: Registry) -> None:
+def _train(registry: Registry, base: dict[str, str]) -> None:
     job = registry.jobs.lease("toy-worker")
     if job is None:
         return
@@ -125,6 +127,7 @@ def _train(registry: Registry) -> None:
         "adapter": job.adapter,
         "knows": knows,
         "seed": job.spec.get("seed", 0),
+        **base,
     }
     with tempfile.TemporaryDirectory() as scratch:
         folder = adapter_folder(Path(scratch) / "adapter", manifest=manifest)

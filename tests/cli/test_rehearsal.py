@@ -48,6 +48,6 @@ def test_the_story_is_told_to_its_end(tmp_path: Path) -> None:
     assert kinds.index("watch") < kinds.index("retrain") < kinds.index("promote")
     log = (home.logs / "up.log").read_text().splitlines()
     drained = [line.partition(":")[0] for line in log if line.endswith(": draining")]
-    assert drained == ["router", "worker", "controller", "engine"]
+    assert drained == ["router", "worker", "worker-2", "controller", "engine"]
     assert log[-1] == "everything has ended"
     assert not any("killed" in line for line in log), "a process had to be killed"

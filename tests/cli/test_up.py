@@ -16,7 +16,7 @@ from cli import curl, ports, room_settings
 from cli.errors import AlreadyRunning, CliError, PortInUse
 from cli.home import Home, read_json
 from cli.lock import HomeLock
-from cli.platform import DRAIN_ORDER, Platform
+from cli.platform import Platform
 from cli.ports import Port
 from registry import Registry
 from registry.settings import SettingsError
@@ -117,7 +117,7 @@ def test_the_home_fills_in_what_rooms_share(home: Home) -> None:
 def test_each_process_is_this_command_in_this_home(home: Home, home_registry: Registry) -> None:
     platform = Platform.read(home)
     specs = platform.specs(home_registry)
-    assert sorted(spec.name for spec in specs) == sorted(DRAIN_ORDER)
+    assert sorted(spec.name for spec in specs) == sorted(platform.drain_order)
     for spec in specs:
         assert spec.command[1:] == ("-m", "cli.main", "--home", str(home.folder), spec.name, "run")
         assert not spec.ready()
