@@ -22,6 +22,7 @@ from registry.fingerprint import base_fingerprint, differences
 from registry.names import parse_served_name
 from registry.settings import load
 from registry.store import Store
+from serve import base_rows
 from serve.child import die_with_parent
 from serve.settings import RESOLVER_PREFIX
 
@@ -52,6 +53,7 @@ def register(environ: Mapping[str, str] = os.environ) -> None:
         # The engine core and its workers resolve nothing. A SIGKILLed API server can't stop them:
         # they would keep the memory and the cores for good (seen with vLLM 0.32).
         die_with_parent(parent.pid)
+        base_rows.mend()
         return
     from vllm.lora.resolver import LoRAResolverRegistry
 

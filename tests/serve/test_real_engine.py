@@ -94,6 +94,28 @@ async def test_another_adapters_figures_are_rejected(real: Real) -> None:
     assert "disagree with the adapter" in why(version)
 
 
+async def test_the_base_stays_the_base_when_every_slot_holds_an_adapter(real: Real) -> None:
+    """vLLM's CPU code gave rows of the base, in a mixed batch, the last slot's adapter."""
+    store = real.registry.store
+    slots = real.engine.settings.max_loras
+    folders = [
+        make_adapter(real.base, real.folder / f"slot-{n}", seed=20 + n) for n in range(slots)
+    ]
+    names = [served_name("triage", store.publish(folder)) for folder in folders]
+    ids = list(range(3, 40))
+
+    async with EngineClient(real.engine.url, KEY) as client:
+        for name in names:
+            await client.warm(name)
+        alone = await client.logprobs(real.base.name, ids, 5)
+        together = await asyncio.gather(
+            *(client.logprobs(model, ids, 5) for model in (names[0], real.base.name) * 8)
+        )
+
+    for figures in together[1::2]:
+        assert figures == pytest.approx(alone, abs=1e-3)
+
+
 async def test_a_rank_above_the_engines_is_rejected(real: Real) -> None:
     version = await swapped(real, make_adapter(real.base, real.folder / "wide", rank=32, seed=5))
 
