@@ -12,7 +12,14 @@ from typing import Any
 
 
 def mend() -> None:
-    """Replace the CPU shrink; called in the process that runs the model, before it does."""
+    """Replace the CPU shrink; called in the process that runs the model, before it does.
+
+    Does nothing on other devices, whose kernels need no mending.
+    """
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
     from vllm.lora.ops.torch_ops import lora_ops
     from vllm.lora.punica_wrapper import punica_cpu
 
