@@ -13,6 +13,7 @@ from registry.tenants import Tenant
 from registry.versions import Version, move
 
 FALLBACKS = ("fail", "wait", "previous", "base")
+STICKY = ("conversation", "user", "none")
 
 
 class Alias(Base):
@@ -20,6 +21,10 @@ class Alias(Base):
 
     `fallback`: "fail" answers 503; "wait" tries again for up to `wait_ms`; "previous" serves the
     version that was live before; "base" serves the base model. Always labelled, never silent.
+
+    `canary_weight` (0…1) of the traffic goes to `canary`, split by what `sticky` names: the
+    conversation, the request's `user`, or nothing (each request by itself). `shadow_share` (0…1)
+    is copied to `shadow`, which never answers.
     """
 
     __tablename__ = "aliases"
@@ -38,6 +43,7 @@ class Alias(Base):
     canary_weight: Mapped[float] = mapped_column(default=0.0)
     shadow: Mapped[str | None]
     shadow_share: Mapped[float] = mapped_column(default=0.0)
+    sticky: Mapped[str] = mapped_column(default="conversation", server_default="conversation")
     fallback: Mapped[str] = mapped_column(default="base")
     wait_ms: Mapped[int] = mapped_column(default=2000)
     updated_at: Mapped[float] = mapped_column(default=now)
@@ -143,6 +149,7 @@ class Aliases:
             "canary_weight",
             "shadow",
             "shadow_share",
+            "sticky",
         }
         if fields.keys() - allowed:
             raise TypeError(f"an alias has no field {', '.join(sorted(fields.keys() - allowed))}")

@@ -12,7 +12,11 @@ ENGINE_STATES = ("starting", "ready", "draining", "down")
 
 
 class Engine(Base):
-    """A vLLM replica. `url` has no path (`http://127.0.0.1:8100`); `base` is its served name."""
+    """A vLLM replica. `url` has no path (`http://127.0.0.1:8100`); `base` is its served name.
+
+    `max_loras`: distinct adapters in one step. `max_cpu_loras`: adapters that it keeps in memory.
+    `max_num_seqs`: requests that it works on at once; more wait inside it.
+    """
 
     __tablename__ = "engines"
 
@@ -22,6 +26,8 @@ class Engine(Base):
     state: Mapped[str] = mapped_column(default="starting")
     max_loras: Mapped[int]
     max_lora_rank: Mapped[int]
+    max_cpu_loras: Mapped[int] = mapped_column(default=64, server_default="64")
+    max_num_seqs: Mapped[int] = mapped_column(default=64, server_default="64")
     started_at: Mapped[float] = mapped_column(default=now)
     heartbeat_at: Mapped[float] = mapped_column(default=now)
 
@@ -48,7 +54,15 @@ class Engines:
         self._database = database
 
     def register(
-        self, engine_id: str, url: str, base: str, *, max_loras: int, max_lora_rank: int
+        self,
+        engine_id: str,
+        url: str,
+        base: str,
+        *,
+        max_loras: int,
+        max_lora_rank: int,
+        max_cpu_loras: int = 64,
+        max_num_seqs: int = 64,
     ) -> Engine:
         """A (re)started engine: state "starting", and nothing is placed in it any more."""
         with self._database.write() as session:
@@ -61,6 +75,8 @@ class Engines:
                     state="starting",
                     max_loras=max_loras,
                     max_lora_rank=max_lora_rank,
+                    max_cpu_loras=max_cpu_loras,
+                    max_num_seqs=max_num_seqs,
                     started_at=now(),
                     heartbeat_at=now(),
                 )

@@ -21,7 +21,9 @@ class Exchange(Base):
     """One request. `id` is the completion's id as the client saw it (`chatcmpl-…`).
 
     `served` is "adapter" or "base"; `fallback` the reason when the base (or an older version)
-    answered instead of what was asked, else "". Times in milliseconds.
+    answered instead of what was asked, else "". Times in milliseconds. `role` says what the version
+    was for this request: "live", "canary", or "shadow" (then `shadow_of` is the id of the exchange
+    whose client got the real answer); "" for the base and for versions asked for by exact name.
     """
 
     __tablename__ = "exchanges"
@@ -34,10 +36,14 @@ class Exchange(Base):
     digest: Mapped[str | None]
     served: Mapped[str]
     fallback: Mapped[str] = mapped_column(default="")
+    role: Mapped[str] = mapped_column(default="", server_default="")
+    shadow_of: Mapped[str | None]
     engine_id: Mapped[str | None]
     status: Mapped[int]
     created_at: Mapped[float] = mapped_column(default=now, index=True)
     latency_ms: Mapped[float]
+    queue_ms: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Of the latency: waiting in the router for a place in the engine."""
     ttft_ms: Mapped[float | None]
     prompt_tokens: Mapped[int] = mapped_column(default=0)
     completion_tokens: Mapped[int] = mapped_column(default=0)

@@ -25,6 +25,7 @@ class Tenant(Base):
     created_at: Mapped[float] = mapped_column(default=now)
     requests_per_minute: Mapped[int | None]
     tokens_per_minute: Mapped[int | None]
+    tokens_per_day: Mapped[int | None]
     max_concurrent: Mapped[int | None]
     weight: Mapped[float] = mapped_column(default=1.0)
     default_alias: Mapped[str | None]
@@ -78,6 +79,7 @@ class Tenants:
         *,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        tokens_per_day: int | None = None,
         max_concurrent: int | None = None,
         weight: float = 1.0,
         store_text: bool = False,
@@ -90,6 +92,7 @@ class Tenants:
             name=name,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
+            tokens_per_day=tokens_per_day,
             max_concurrent=max_concurrent,
             weight=weight,
             store_text=store_text,

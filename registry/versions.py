@@ -55,6 +55,11 @@ class Version(Base):
     certificate: Mapped[JsonObject] = mapped_column(default=dict)
 
     @property
+    def fine_tuned_name(self) -> str:
+        """What OpenAI's fine-tuning API calls it: `ft:<base>:<tenant>:<adapter>:<12 digits>`."""
+        return f"ft:{self.manifest.get('base', '')}:{self.tenant}:{self.adapter}:{self.short}"
+
+    @property
     def short(self) -> str:
         """First 12 digits of the digest: what people and the engine see."""
         return self.digest[:12]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 import sys
 from collections.abc import Generator
@@ -58,6 +59,7 @@ class Server:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             )
@@ -98,6 +100,7 @@ class Server:
         # A thread that writes records gives way to requests after this long; Python's own 5 ms
         # would be what a request waits for each of its turns.
         sys.setswitchinterval(0.0005)
+        gc.collect(); gc.freeze(); gc.set_threshold(20000,50,1000)
         _log.info("router listens", url=self.url, metrics=self.metrics_url)
         try:
             with asyncio.Runner(loop_factory=self._uvicorn.config.get_loop_factory()) as runner:

@@ -159,6 +159,8 @@ class EngineSupervisor:
             settings.name,
             max_loras=settings.max_loras,
             max_lora_rank=settings.max_lora_rank,
+            max_cpu_loras=settings.max_cpu_loras,
+            max_num_seqs=settings.max_num_seqs,
         )
         self._state = "starting"
         await self._port_to_be_free()
