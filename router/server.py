@@ -100,7 +100,9 @@ class Server:
         # A thread that writes records gives way to requests after this long; Python's own 5 ms
         # would be what a request waits for each of its turns.
         sys.setswitchinterval(0.0005)
-        gc.collect(); gc.freeze(); gc.set_threshold(20000,50,1000)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20000, 50, 1000)
         _log.info("router listens", url=self.url, metrics=self.metrics_url)
         try:
             with asyncio.Runner(loop_factory=self._uvicorn.config.get_loop_factory()) as runner:

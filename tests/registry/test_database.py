@@ -29,10 +29,10 @@ def schema(database: Database) -> dict[str, Any]:
     inspector = inspect(database.engine)
     return {
         table: {
-            "columns": [
+            "columns": sorted(  # later migrations can only append: the order says nothing
                 (column["name"], str(column["type"]), column["nullable"])
                 for column in inspector.get_columns(table)
-            ],
+            ),
             "key": inspector.get_pk_constraint(table)["constrained_columns"],
             "foreign": sorted(
                 (
