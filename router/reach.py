@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import aiohttp
 import structlog
 
 from registry.tenants import Tenant
@@ -17,6 +16,7 @@ from registry.versions import Version
 from router import fallback
 from router.answer import Names, engine_error
 from router.body import Request, for_engine
+from router.connection import ConnectionBroken
 from router.errors import (
     ApiError,
     EngineFailed,
@@ -28,7 +28,7 @@ from router.replicas import Replicas
 from router.select import Target, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
-from router.upstream import EngineUnreachable, Upstream
+from router.upstream import EngineUnreachable, Exchange, Upstream
 from router.view import Replica
 
 _log = structlog.get_logger("router.reach")
@@ -41,7 +41,7 @@ class Reached:
     """An engine that is answering. `release()` must follow."""
 
     engine: Replica
-    response: aiohttp.ClientResponse
+    response: Exchange
     version: Version | None
     names: Names
     fallback: str
@@ -82,7 +82,7 @@ class Reach:
 
     def release(self, reached: Reached) -> None:
         """The exchange is over; a connection with an unread rest is closed, not reused."""
-        reached.response.release()
+        reached.response.close()
         self.replicas.end(reached.engine)
 
     async def _in_order(
@@ -113,7 +113,7 @@ class Reach:
         request: Request,
         path: str,
         call_id: str,
-    ) -> tuple[Replica, aiohttp.ClientResponse, str]:
+    ) -> tuple[Replica, Exchange, str]:
         """Ask one replica after the other. Raises _Unserved, ApiError."""
         without: set[str] = set()
         reason = fallback.VERSION_UNAVAILABLE
@@ -149,19 +149,20 @@ class Reach:
 
     async def _ask(
         self, engine: Replica, path: str, body: bytes, call_id: str
-    ) -> aiohttp.ClientResponse | tuple[int, bytes] | None:
+    ) -> Exchange | tuple[int, bytes] | None:
         """A 200 response, an error's (status, body), or None when the engine can't be reached."""
         self.replicas.begin(engine)
-        response: aiohttp.ClientResponse | None = None
         try:
             response = await self.upstream.post(engine, path, body, call_id)
             if response.status == 200:
                 return response
-            data = await response.read()
-        except (EngineUnreachable, aiohttp.ClientError, TimeoutError, OSError) as error:
+            try:
+                data = await response.read()
+            finally:
+                response.close()
+        except (EngineUnreachable, ConnectionBroken) as error:
             _log.warning("engine unreachable", engine=engine.id, error=type(error).__name__)
             self.replicas.cool(engine, time.monotonic())
-            response = None
             self.replicas.end(engine)
             return None
         except BaseException:  # cancelled: the client left

@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
 from starlette.types import Send
 
 from router.answer import completion
 from router.call import Call
+from router.connection import ConnectionBroken
 from router.errors import EngineFailed, EngineUnavailable
 from router.http import JSON, send_whole
 from router.reach import Reached
@@ -31,7 +31,7 @@ Over = Callable[[Call], None]
 """Called once, with the call complete, before its last bytes leave: whoever has seen an answer's
 end can already give feedback on it."""
 
-_LOST = (aiohttp.ClientError, TimeoutError, OSError)
+_LOST = (ConnectionBroken, TimeoutError, OSError)
 
 
 async def whole(
@@ -99,7 +99,7 @@ async def _next(reached: Reached, relay: Relay) -> bytes:
     """The next events for the client, or what came with the stream's end. Raises EngineFailed."""
     while True:
         try:
-            data = await reached.response.content.readany()
+            data = await reached.response.chunk()
         except _LOST:
             data = b""
         if not data:
@@ -111,12 +111,13 @@ async def _next(reached: Reached, relay: Relay) -> bytes:
 
 async def _drain(reached: Reached) -> None:
     """Read the few bytes behind `[DONE]`, so that the connection can be used again."""
-    content = reached.response.content
+    response = reached.response
+    if response.complete:
+        return
     try:
-        if not content.at_eof():
-            async with asyncio.timeout(_TAIL_S):
-                while await content.readany():
-                    pass
+        async with asyncio.timeout(_TAIL_S):
+            while await response.chunk():
+                pass
     except _LOST:
         return  # it is closed instead
 
