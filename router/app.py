@@ -1,8 +1,8 @@
-"""The router's application: FastAPI around lean completion endpoints.
+"""The router's application: lean completion endpoints in front, FastAPI for everything else.
 
     app = create_app(settings, Registry.open(...), Metrics())
 
-Building it opens nothing; its lifespan starts and ends the client pool and the two loops.
+Building it opens nothing; its lifespan starts and ends the client pool and the loops.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from monitoring.metrics import Metrics
@@ -46,8 +45,9 @@ def create_app(
     metrics: Metrics,
     *,
     clock: Callable[[], float] = time.time,
-) -> FastAPI:
-    """`clock` gives seconds since the epoch. `app.state` has `snapshots` and `recorder`."""
+) -> Front:
+    """`clock` gives seconds since the epoch. The application's `state` has `snapshots` and
+    `recorder`."""
     snapshots = Snapshots(settings, registry, metrics)
     recorder = Recorder(settings, registry, metrics, sketch=sketch)
     upstream = Upstream(settings)
@@ -80,7 +80,6 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Front, lean=lean)],
         exception_handlers={ApiError: _api_error, HTTPException: _http_exception},
     )
     app.state.snapshots = snapshots
@@ -124,7 +123,7 @@ def create_app(
             "engines": [engine.id for engine in view.ready],
         }
 
-    return app
+    return Front(app, lean)
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:

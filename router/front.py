@@ -1,7 +1,8 @@
 """The front: what every request passes first. Lean endpoints straight on, the rest to FastAPI.
 
-Plain ASGI, not BaseHTTPMiddleware, which costs a task and two queues a request. Gives each response
-its `x-request-id` and turns whatever escaped an endpoint into an OpenAI error without its insides.
+The outermost ASGI callable: even an empty chain of middleware around it would cost each request.
+Gives each response its `x-request-id` and turns whatever escaped an endpoint into an OpenAI error
+without its insides.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import structlog
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import InternalError
@@ -19,10 +21,11 @@ _log = structlog.get_logger("router.front")
 
 
 class Front:
-    """ASGI middleware. `lean` maps a path to the endpoint that answers POST there by itself."""
+    """An ASGI application. `lean` maps a path to the endpoint that answers POST there by itself."""
 
-    def __init__(self, app: ASGIApp, lean: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, app: FastAPI, lean: Mapping[str, ASGIApp]) -> None:
         self._app = app
+        self.state = app.state
         self._lean = lean
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
