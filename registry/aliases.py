@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import ForeignKeyConstraint, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.adapters import Adapter
 from registry.database import Base, Database, bump, now, queue
-from registry.errors import InvalidTransition, NotFound
+from registry.errors import AlreadyExists, InvalidTransition, NotFound, NothingBefore, NotServable
 from registry.names import check_name
+from registry.ranges import LONGEST_WAIT_MS, check_choice, check_number, check_whole
 from registry.tenants import Tenant
 from registry.versions import Version, move
 
@@ -55,28 +58,37 @@ class Aliases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def create(self, tenant: str, name: str, adapter: str, **fields: object) -> Alias:
+        """A new alias, with some of the routing fields that `update` takes.
+
+        Raises InvalidName, InvalidValue, AlreadyExists, NotFound (the adapter), TypeError.
+        """
+        check_name("alias", name)
+        _check(fields)
+        with self._database.write() as session:
+            queue(session, "aliases")
+            if session.get(Alias, (tenant, name)) is not None:
+                raise AlreadyExists("alias", f"{tenant}/{name}")
+            alias = _add(session, tenant, name, adapter)
+            _set(session, alias, fields)
+            bump(session)
+        return alias
+
     def ensure(
         self, tenant: str, name: str, adapter: str, *, fallback: str = "base", wait_ms: int = 2000
     ) -> Alias:
         """The alias, made if it isn't there; a tenant's first alias becomes its default.
 
-        Raises InvalidName, NotFound (the adapter), ValueError (a fallback not in FALLBACKS).
+        Raises InvalidName, InvalidValue, NotFound (the adapter).
         """
         check_name("alias", name)
-        _check_fallback(fallback)
+        _check({"fallback": fallback, "wait_ms": wait_ms})
         with self._database.write() as session:
             queue(session, "aliases")
             alias = session.get(Alias, (tenant, name))
             if alias is None:
-                if session.get(Adapter, (tenant, adapter)) is None:
-                    raise NotFound("adapter", f"{tenant}/{adapter}")
-                alias = Alias(
-                    tenant=tenant, name=name, adapter=adapter, fallback=fallback, wait_ms=wait_ms
-                )
-                session.add(alias)
-                owner = session.get(Tenant, tenant)
-                if owner is not None and owner.default_alias is None:
-                    owner.default_alias = name
+                alias = _add(session, tenant, name, adapter)
+                alias.fallback, alias.wait_ms = fallback, wait_ms
                 bump(session)
         return alias
 
@@ -138,34 +150,97 @@ class Aliases:
         return True
 
     def update(self, tenant: str, name: str, **fields: object) -> Alias:
-        """Set routing fields (fallback, wait_ms, canary…, shadow…).
+        """Set routing fields (fallback, wait_ms, sticky, canary…, shadow…).
 
-        Raises NotFound, TypeError (no such field), ValueError (a fallback not in FALLBACKS).
+        A canary or a shadow is a digest; None ends it, and with it its share. Raises NotFound (the
+        alias, or a version that is not its adapter's), NotServable, InvalidValue, TypeError (no
+        such field).
         """
-        allowed = {
-            "fallback",
-            "wait_ms",
-            "canary",
-            "canary_weight",
-            "shadow",
-            "shadow_share",
-            "sticky",
-        }
-        if fields.keys() - allowed:
-            raise TypeError(f"an alias has no field {', '.join(sorted(fields.keys() - allowed))}")
-        if "fallback" in fields:
-            _check_fallback(fields["fallback"])
+        _check(fields)
         with self._database.write() as session:
             alias = session.get(Alias, (tenant, name), with_for_update=True)
             if alias is None:
                 raise NotFound("alias", f"{tenant}/{name}")
-            for field, value in fields.items():
-                setattr(alias, field, value)
+            _set(session, alias, fields)
             alias.updated_at = now()
             bump(session)
         return alias
 
+    def roll_back(self, tenant: str, name: str, digest: str | None = None) -> tuple[Alias, str]:
+        """Flip to the version that was live before, or to another that once passed the engine's
+        check; the alias, and the digest it went to. Raises NotFound, NothingBefore, NotServable,
+        InvalidTransition."""
+        with self._database.read() as session:
+            alias = session.get(Alias, (tenant, name))
+            if alias is None:
+                raise NotFound("alias", f"{tenant}/{name}")
+            target = digest or alias.previous
+            if target is None:
+                raise NothingBefore(f"{tenant}/{name}")
+            version = session.get(Version, target)
+        if version is None or (version.tenant, version.adapter) != (tenant, alias.adapter):
+            raise NotFound("version", target[:12])
+        if not version.certificate:
+            raise NotServable(
+                version.served_name,
+                "rolled back to",
+                "it was never live: it has no certificate; `switchyard adapter promote "
+                f"{version.served_name} --tenant {tenant}` checks it first",
+            )
+        return self.flip(tenant, name, target), target
 
-def _check_fallback(fallback: object) -> None:
-    if fallback not in FALLBACKS:
-        raise ValueError(f"fallback {fallback!r}: expected one of {', '.join(FALLBACKS)}")
+
+_FIELDS = ("fallback", "wait_ms", "sticky", "canary", "canary_weight", "shadow", "shadow_share")
+
+
+def _check(fields: Mapping[str, object]) -> None:
+    unknown = fields.keys() - {*_FIELDS}
+    if unknown:
+        raise TypeError(f"an alias has no field {', '.join(sorted(unknown))}")
+    if "fallback" in fields:
+        check_choice("fallback", fields["fallback"], FALLBACKS)
+    if "sticky" in fields:
+        check_choice("sticky", fields["sticky"], STICKY)
+    if "wait_ms" in fields:
+        check_whole("wait_ms", fields["wait_ms"], 0, LONGEST_WAIT_MS)
+    for share in ("canary_weight", "shadow_share"):
+        if share in fields:
+            check_number(share, fields[share], 0, 1)
+
+
+def _add(session: Session, tenant: str, name: str, adapter: str) -> Alias:
+    if session.get(Adapter, (tenant, adapter)) is None:
+        raise NotFound("adapter", f"{tenant}/{adapter}")
+    alias = Alias(tenant=tenant, name=name, adapter=adapter)
+    session.add(alias)
+    owner = session.get(Tenant, tenant)
+    if owner is not None and owner.default_alias is None:
+        owner.default_alias = name
+    return alias
+
+
+def _set(session: Session, alias: Alias, fields: Mapping[str, object]) -> None:
+    for field, value in fields.items():
+        setattr(alias, field, value)
+    for place, share in (("canary", "canary_weight"), ("shadow", "shadow_share")):
+        if place in fields:
+            digest = fields[place]
+            if digest is None:
+                setattr(alias, share, 0.0)
+            else:
+                _require_fit(session, alias, str(digest), place)
+
+
+def _require_fit(session: Session, alias: Alias, digest: str, place: str) -> None:
+    """A shadow only has to be one that was not rejected: it never answers anybody."""
+    version = session.get(Version, digest, with_for_update=True)
+    if version is None or (version.tenant, version.adapter) != (alias.tenant, alias.adapter):
+        raise NotFound("version", digest[:12])
+    if version.state == "rejected":
+        raise NotServable(version.served_name, f"the {place}", "it was rejected")
+    if place == "canary" and not version.certificate and version.verdict != "promote":
+        raise NotServable(
+            version.served_name,
+            "the canary",
+            f"its gate's verdict is {version.verdict!r}, and no engine has certified it",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, LargeBinary, select
+from sqlalchemy import ForeignKey, LargeBinary, Select, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now
@@ -100,14 +100,29 @@ class Decisions:
         self, tenant: str | None = None, adapter: str | None = None, kind: str | None = None
     ) -> list[Decision]:
         """Newest first."""
-        query = select(Decision).order_by(Decision.created_at.desc(), Decision.id)
-        if tenant is not None:
-            query = query.where(Decision.tenant == tenant)
-        if adapter is not None:
-            query = query.where(Decision.adapter == adapter)
-        if kind is not None:
-            query = query.where(Decision.kind == kind)
         with self._database.read() as session:
+            return [*session.scalars(_filtered(tenant, adapter, kind))]
+
+    def page(
+        self,
+        after: str | None,
+        limit: int,
+        tenant: str | None = None,
+        adapter: str | None = None,
+        kind: str | None = None,
+    ) -> list[Decision]:
+        """At most `limit` decisions, newest first, those behind the one with the id `after`.
+
+        Raises NotFound (no decision has that id).
+        """
+        query = _filtered(tenant, adapter, kind).limit(limit)
+        with self._database.read() as session:
+            if after is not None:
+                last = session.get(Decision, after)
+                if last is None:
+                    raise NotFound("decision", after)
+                same = (Decision.created_at == last.created_at) & (Decision.id > last.id)
+                query = query.where((Decision.created_at < last.created_at) | same)
             return [*session.scalars(query)]
 
     def drift_state(self, tenant: str, adapter: str) -> DriftState | None:
@@ -125,3 +140,14 @@ class Decisions:
         """Every detector's state."""
         with self._database.read() as session:
             return [*session.scalars(select(DriftState))]
+
+
+def _filtered(tenant: str | None, adapter: str | None, kind: str | None) -> Select[Decision]:
+    query = select(Decision).order_by(Decision.created_at.desc(), Decision.id)
+    if tenant is not None:
+        query = query.where(Decision.tenant == tenant)
+    if adapter is not None:
+        query = query.where(Decision.adapter == adapter)
+    if kind is not None:
+        query = query.where(Decision.kind == kind)
+    return query

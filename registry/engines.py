@@ -105,6 +105,14 @@ class Engines:
         with self._database.read() as session:
             return [*session.scalars(select(Engine).order_by(Engine.id))]
 
+    def get(self, engine_id: str) -> Engine:
+        """Raises NotFound."""
+        with self._database.read() as session:
+            engine = session.get(Engine, engine_id)
+        if engine is None:
+            raise NotFound("engine", engine_id)
+        return engine
+
     def ready(self, max_age_s: float = 15.0) -> list[Engine]:
         """Engines that say they are ready and did so within `max_age_s` seconds."""
         oldest = now() - max_age_s

@@ -4,7 +4,10 @@ RegistryError
 ├── NotFound              the noun named does not exist (for this tenant)
 ├── AlreadyExists         the name is taken
 ├── InvalidName           a name that would not be safe in a URL, a path or a label
-├── InvalidTransition     a version or job can't go from its state to the one asked for
+├── InvalidValue          a field can't have the value asked for (`field` names it)
+├── InvalidTransition     a version, job or key can't go from its state to the one asked for
+├── NotServable           a version can't take the place in traffic that was asked for
+├── NothingBefore         there is no earlier version to roll an alias back to
 ├── LeaseLost             a job is not (or no longer) held by the worker that says so
 ├── SchemaOutdated        the database is at another revision than this code
 ├── DatabaseUnavailable   the database is gone, locked, full or unreadable: try again later
@@ -26,7 +29,7 @@ class NotFound(RegistryError):
     """The noun named does not exist."""
 
     def __init__(self, noun: str, name: str) -> None:
-        super().__init__(f"{noun} {name!r} does not exist")
+        super().__init__(f"{noun} {shown(name)} does not exist")
         self.noun = noun
         self.name = name
 
@@ -35,7 +38,7 @@ class AlreadyExists(RegistryError):
     """The name is taken."""
 
     def __init__(self, noun: str, name: str) -> None:
-        super().__init__(f"{noun} {name!r} exists already")
+        super().__init__(f"{noun} {shown(name)} exists already")
         self.noun = noun
         self.name = name
 
@@ -45,13 +48,38 @@ class InvalidName(RegistryError):
 
     def __init__(self, noun: str, name: str) -> None:
         super().__init__(
-            f"{noun} name {name!r} is not valid: expected 1–63 characters of a–z, 0–9 and '-', "
-            "starting with a letter or digit"
+            f"{noun} name {shown(name)} is not valid: expected 1–63 characters of a–z, 0–9 "
+            "and '-', starting with a letter or digit"
+        )
+        self.noun = noun
+
+
+class InvalidValue(RegistryError, ValueError):
+    """A field can't have the value asked for."""
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field} {shown(value)}: expected {expected}")
+        self.field = field
+
+
+class NotServable(RegistryError):
+    """A version can't take the place in traffic that was asked for."""
+
+    def __init__(self, version: str, place: str, reason: str) -> None:
+        super().__init__(f"version {version} can't be {place}: {reason}")
+
+
+class NothingBefore(RegistryError):
+    """There is no earlier version to roll an alias back to."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(
+            f"alias {alias} has no version before the one that is live: name the one to go back to"
         )
 
 
 class InvalidTransition(RegistryError):
-    """A version or job can't go from its state to the one asked for."""
+    """A version, job or key can't go from its state to the one asked for."""
 
     def __init__(self, noun: str, name: str, state: str, wanted: str) -> None:
         super().__init__(f"{noun} {name} is {state!r} and can't become {wanted!r}")
@@ -120,3 +148,9 @@ class AmbiguousDigest(StoreError):
 
     def __init__(self, prefix: str, matches: int) -> None:
         super().__init__(f"digest prefix {prefix!r} matches {matches} objects: give more digits")
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A value as a message may repeat it: escaped, and cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}…"

@@ -68,6 +68,25 @@ class Registry:
         """A tenant's file, verified. Raises NotFound, ContentCorrupted."""
         return self.store.blob(self.files.get(tenant, file_id).digest)
 
+    def roll_back(
+        self, tenant: str, alias: str, by: str, to: str | None = None
+    ) -> dict[str, str | None]:
+        """Put the version that was live before back, or the one with the digest `to`, with a
+        receipt. {"tenant", "alias", "from", "to"}; raises what `Aliases.roll_back` does."""
+        before = self.aliases.get(tenant, alias).live
+        flipped, digest = self.aliases.roll_back(tenant, alias, to)
+        evidence = {"alias": alias, "from": before, "to": digest}
+        self.decisions.record(
+            tenant,
+            flipped.adapter,
+            "rollback",
+            "asked for",
+            by=by,
+            digest=digest,
+            evidence=evidence,
+        )
+        return {"tenant": tenant, **evidence}
+
     def close(self) -> None:
         """Give back the database's connections."""
         self.database.close()

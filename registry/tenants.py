@@ -6,14 +6,18 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import ForeignKey, delete, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import ForeignKey, column, delete, select, table
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.database import Base, Database, bump, now, queue
-from registry.errors import AlreadyExists, NotFound
+from registry.errors import AlreadyExists, InvalidTransition, NotFound
 from registry.names import check_name, new_id
+from registry.ranges import check_moment, check_number, check_tenant, check_text
 
 KEY_PREFIX = "sk-sy-"
+LONGEST_GRACE_S = 30 * 86400.0
+
+_ALIASES = table("aliases", column("tenant"), column("name"))  # registry.aliases imports this file
 
 
 class Tenant(Base):
@@ -51,6 +55,12 @@ class ApiKey(Base):
     expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]
 
+    def state(self, at: float) -> str:
+        """ "valid", "expired" or "revoked" at a moment (seconds since the epoch)."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= at else "valid"
+
 
 @dataclass(frozen=True)
 class NewKey:
@@ -60,6 +70,9 @@ class NewKey:
     tenant: str
     secret: str
     hint: str
+    name: str = ""
+    created_at: float = 0.0
+    expires_at: float | None = None
 
 
 def hash_key(secret: str) -> str:
@@ -86,19 +99,20 @@ class Tenants:
         auto_promote: bool = True,
         auto_retrain: bool = True,
     ) -> Tenant:
-        """Raises InvalidName, AlreadyExists."""
+        """Raises InvalidName, InvalidValue, AlreadyExists."""
         check_name("tenant", name)
-        tenant = Tenant(
-            name=name,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            tokens_per_day=tokens_per_day,
-            max_concurrent=max_concurrent,
-            weight=weight,
-            store_text=store_text,
-            auto_promote=auto_promote,
-            auto_retrain=auto_retrain,
-        )
+        fields = {
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+            "tokens_per_day": tokens_per_day,
+            "max_concurrent": max_concurrent,
+            "weight": weight,
+            "store_text": store_text,
+            "auto_promote": auto_promote,
+            "auto_retrain": auto_retrain,
+        }
+        check_tenant(fields)
+        tenant = Tenant(name=name, **fields)
         with self._database.write() as session:
             queue(session, "tenants")
             if session.get(Tenant, name) is not None:
@@ -120,15 +134,31 @@ class Tenants:
         with self._database.read() as session:
             return [*session.scalars(select(Tenant).order_by(Tenant.name))]
 
+    def page(self, after: str | None, limit: int) -> list[Tenant]:
+        """At most `limit` tenants by name, those behind the name `after` (which may be gone)."""
+        query = select(Tenant).order_by(Tenant.name).limit(limit)
+        if after is not None:
+            query = query.where(Tenant.name > after)
+        with self._database.read() as session:
+            return [*session.scalars(query)]
+
     def update(self, name: str, **fields: object) -> Tenant:
-        """Set some of Tenant's columns. Raises NotFound; TypeError for a column that is not one."""
+        """Set some of Tenant's columns.
+
+        Raises NotFound (the tenant, or the alias that shall be the default), InvalidValue;
+        TypeError for a column that is not one.
+        """
         unknown = fields.keys() - ({*Tenant.__table__.columns.keys()} - {"name", "created_at"})
         if unknown:
             raise TypeError(f"a tenant has no field {', '.join(sorted(unknown))}")
+        check_tenant(fields)
+        default = fields.get("default_alias")
         with self._database.write() as session:
-            tenant = session.get(Tenant, name)
+            tenant = session.get(Tenant, name, with_for_update=True)
             if tenant is None:
                 raise NotFound("tenant", name)
+            if default is not None and not _has_alias(session, name, str(default)):
+                raise NotFound("alias", f"{name}/{default}")
             for field, value in fields.items():
                 setattr(tenant, field, value)
             bump(session)
@@ -143,35 +173,83 @@ class Tenants:
             bump(session)
 
     def create_key(self, tenant: str, name: str = "", expires_at: float | None = None) -> NewKey:
-        """A new key. Raises NotFound when there is no such tenant."""
-        secret = KEY_PREFIX + secrets.token_hex(20)
-        key = ApiKey(
-            tenant=tenant,
-            name=name,
-            hash=hash_key(secret),
-            hint=f"{secret[:10]}…{secret[-4:]}",
-            expires_at=expires_at,
-        )
+        """A new key. Raises NotFound when there is no such tenant, InvalidValue."""
+        check_text("name", name)
+        check_moment("expires_at", expires_at)
         with self._database.write() as session:
             if session.get(Tenant, tenant) is None:
                 raise NotFound("tenant", tenant)
-            session.add(key)
+            made = _born(session, tenant, name, expires_at)
             bump(session)
-        return NewKey(key.id, tenant, secret, key.hint)
+        return made
+
+    def rotate_key(
+        self, key_id: str, grace_s: float = 3600.0, expires_at: float | None = None
+    ) -> tuple[NewKey, ApiKey]:
+        """A new key in a key's place, of the same name; the old one opens for `grace_s` more.
+
+        The new key lasts until `expires_at`, else for as long as the old one was made for. An
+        old key that ends sooner anyway does so. Raises NotFound, InvalidValue,
+        InvalidTransition (the key opens nothing any more: make a new one instead).
+        """
+        check_number("grace_s", grace_s, 0, LONGEST_GRACE_S)
+        check_moment("expires_at", expires_at)
+        with self._database.write() as session:
+            old = session.get(ApiKey, key_id, with_for_update=True)
+            if old is None:
+                raise NotFound("key", key_id)
+            at = now()
+            if old.state(at) != "valid":
+                raise InvalidTransition("key", key_id, old.state(at), "rotated")
+            if expires_at is None and old.expires_at is not None:
+                expires_at = at + max(60.0, old.expires_at - old.created_at)
+            new = _born(session, old.tenant, old.name, expires_at)
+            ends = at + grace_s
+            old.expires_at = ends if old.expires_at is None else min(old.expires_at, ends)
+            bump(session)
+        return new, old
+
+    def key(self, tenant: str, key_id: str) -> ApiKey:
+        """A tenant's key. Raises NotFound, also for another tenant's key."""
+        with self._database.read() as session:
+            key = session.get(ApiKey, key_id)
+        if key is None or key.tenant != tenant:
+            raise NotFound("key", key_id)
+        return key
 
     def keys(self, tenant: str | None = None) -> list[ApiKey]:
         """Keys, oldest first; of one tenant if named."""
-        query = select(ApiKey).order_by(ApiKey.created_at)
+        query = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
         if tenant is not None:
             query = query.where(ApiKey.tenant == tenant)
         with self._database.read() as session:
             return [*session.scalars(query)]
 
-    def revoke_key(self, key_id: str) -> None:
+    def revoke_key(self, key_id: str) -> ApiKey:
         """From the next snapshot on the key opens nothing. Raises NotFound."""
         with self._database.write() as session:
-            key = session.get(ApiKey, key_id)
+            key = session.get(ApiKey, key_id, with_for_update=True)
             if key is None:
                 raise NotFound("key", key_id)
             key.revoked_at = key.revoked_at or now()
             bump(session)
+        return key
+
+
+def _born(session: Session, tenant: str, name: str, expires_at: float | None) -> NewKey:
+    secret = KEY_PREFIX + secrets.token_hex(20)
+    key = ApiKey(
+        tenant=tenant,
+        name=name,
+        hash=hash_key(secret),
+        hint=f"{secret[:10]}…{secret[-4:]}",
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    return NewKey(key.id, tenant, secret, key.hint, name, key.created_at, expires_at)
+
+
+def _has_alias(session: Session, tenant: str, name: str) -> bool:
+    query = select(_ALIASES.c.name).where(_ALIASES.c.tenant == tenant, _ALIASES.c.name == name)
+    return session.scalar(query) is not None
