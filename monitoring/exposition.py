@@ -1,18 +1,29 @@
 """A process's metrics on a port of their own, for Prometheus to scrape.
 
 prometheus_client's WSGI server in a daemon thread: it answers while the process is busy, and never
-shares a port with what tenants can reach.
+shares a port with what tenants can reach. So it is also where a process can be asked whether it
+lives (`/health`): an event loop that has much to do answers late, this thread does not.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
 from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from monitoring.metrics import Metrics
+Health = Callable[[], str | None]
+"""What keeps the process from doing its work for good, or None while it lives."""
+
+
+class Shown(Protocol):
+    """What a scrape shows: monitoring.metrics.Metrics, or several workers' gathered."""
+
+    @property
+    def registry(self) -> CollectorRegistry: ...
 
 
 class PortInUse(Exception):
@@ -50,15 +61,32 @@ class Server:
         self._thread.join(timeout=5)
 
 
-def serve(metrics: Metrics, port: int, host: str = "127.0.0.1") -> Server:
-    """Show `metrics` at http://host:port/metrics; port 0 takes a free one. Raises PortInUse."""
+def serve(
+    metrics: Shown, port: int, host: str = "127.0.0.1", *, health: Health | None = None
+) -> Server:
+    """Show `metrics` at http://host:port/metrics; port 0 takes a free one. With `health` there is
+    /health too: 200, or 503 with what it says. Raises PortInUse."""
+    app = make_wsgi_app(metrics.registry)
+    if health is not None:
+        app = _with_health(app, health)
     try:
-        httpd = make_server(
-            host, port, make_wsgi_app(metrics.registry), _Server, handler_class=_Quiet
-        )
+        httpd = make_server(host, port, app, _Server, handler_class=_Quiet)
     except OSError as error:
         raise PortInUse(host, port, error.strerror or str(error)) from error
     return Server(httpd)
+
+
+def _with_health(metrics: Any, health: Health) -> Any:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/health":
+            answer: Iterable[bytes] = metrics(environ, start_response)
+            return answer
+        trouble = health()
+        status = "200 OK" if trouble is None else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [(trouble or "ok").encode() + b"\n"]
+
+    return app
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from monitoring.slate import retire
+
 MetricType = TypeVar("MetricType", bound=MetricWrapperBase)
 
 OTHER = "other"
@@ -92,5 +94,5 @@ class Family(Generic[MetricType]):
             return
         for key in list(self._children):  # a copy: other threads may add series meanwhile
             if all(key[i] == v for i, v in wanted):
-                del self._children[key]
+                retire(self._children.pop(key))
                 self.metric.remove(*key)

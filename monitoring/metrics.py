@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -35,9 +35,16 @@ TOKEN_KINDS = ("prompt", "completion")
 SWAP_OUTCOMES = ("promoted", "rejected", "failed")
 JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
 DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch")
+LIMITS = ("max_concurrent", "requests_per_minute", "tokens_per_minute", "tokens_per_day")
 FALLBACK_REASONS = ("no-live-version", "version-unavailable", "engine-error", "engine-busy")
 
 _Kind = TypeVar("_Kind", Counter, Gauge)
+Workers = Literal["sum", "max", "min"]
+_OVER_WORKERS: dict[Workers, Literal["livesum", "livemax", "livemin"]] = {
+    "sum": "livesum",
+    "max": "livemax",
+    "min": "livemin",
+}
 
 _LATENCY = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -67,6 +74,7 @@ class Metrics:
         reason = self._bound("reason", 24, known=FALLBACK_REASONS)
         code = self._bound("code", 48)
         kind = self._bound("kind", 0, known=TOKEN_KINDS)
+        limit = self._bound("limit", 0, known=LIMITS)
         outcome = self._bound("outcome", 0, known=SWAP_OUTCOMES)
         job_state = self._bound("state", 0, known=JOB_STATES)
         decision = self._bound("kind", 0, known=DECISION_KINDS)
@@ -109,16 +117,42 @@ class Metrics:
             (tenant, code),
         )
         self.in_flight = Family(
-            self._plain(Gauge, "in_flight", "Requests being answered now", ["tenant"]), (tenant,)
+            self._gauge("in_flight", "Requests being answered now", ["tenant"], workers="sum"),
+            (tenant,),
+        )
+        self.rate_limited_total = Family(
+            self._plain(
+                Counter, "rate_limited_total", "Requests refused by a tenant's limit",
+                ["tenant", "limit"],
+            ),
+            (tenant, limit),
+        )  # fmt: skip
+        self.limits_degraded = self._plain(
+            Gauge, "limits_degraded", "1 while Redis is away and each router keeps its own limits"
         )
         self.exchanges_dropped_total = self._plain(
             Counter, "exchanges_dropped_total", "Exchange records lost: the registry was too slow"
         )
-        self.snapshot_age_seconds = self._plain(
-            Gauge, "snapshot_age_seconds", "Time since the router last knew its snapshot current"
+        self.snapshot_age_seconds = self._gauge(
+            "snapshot_age_seconds", "Time since the router last knew its snapshot current"
         )
-        self.snapshot_revision = self._plain(
-            Gauge, "snapshot_revision", "Registry revision that the router routes by"
+        self.snapshot_revision = self._gauge(
+            "snapshot_revision", "Registry revision that the router routes by", workers="min"
+        )
+        self.event_loop_lag_seconds = self._gauge(
+            "event_loop_lag_seconds", "Longest stall of the router's event loop lately"
+        )
+        self.spans_dropped_total = self._plain(
+            Counter, "spans_dropped_total", "Trace spans lost: the receiver was away or too slow"
+        )
+        self.access_lines_dropped_total = self._plain(
+            Counter, "access_lines_dropped_total", "Access log lines lost: stderr was too slow"
+        )
+        self.router_workers = self._gauge(
+            "router_workers", "Worker processes of the router that serve", workers="sum"
+        )
+        self.router_worker_restarts_total = self._plain(
+            Counter, "router_worker_restarts_total", "Worker processes started again"
         )
 
         # Swapper and engines
@@ -220,6 +254,7 @@ class Metrics:
         self._per_tenant = (
             self.requests_total, self.request_duration_seconds, self.time_to_first_token_seconds,
             self.tokens_total, self.fallbacks_total, self.errors_total, self.in_flight,
+            self.rate_limited_total,
             self.parity_abs_logprob, self.effect_abs_logprob, self.train_loss,
             self.drift_statistic, self.drift_threshold, self.drift_active,
             self.drift_reference_prompts, self.corrections_pending, self.version_info,
@@ -283,6 +318,8 @@ class Metrics:
         for reason in FALLBACK_REASONS:
             self.fallbacks_total.labels(name, reason)
         self.in_flight.labels(name)
+        for limit in LIMITS:
+            self.rate_limited_total.labels(name, limit)
         self.drift_active.labels(name)
         self.corrections_pending.labels(name)
 
@@ -296,6 +333,20 @@ class Metrics:
 
     def _plain(self, cls: type[_Kind], name: str, text: str, labels: Sequence[str] = ()) -> _Kind:
         return cls(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _gauge(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str] = (),
+        *,
+        workers: Workers = "max",
+    ) -> Gauge:
+        """`workers` says how the gauges of several worker processes become one."""
+        return Gauge(
+            f"{PREFIX}_{name}", text, labels, registry=self.registry,
+            multiprocess_mode=_OVER_WORKERS[workers],
+        )  # fmt: skip
 
     def _histogram(
         self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
