@@ -22,7 +22,7 @@ from registry.fingerprint import base_fingerprint, differences
 from registry.names import parse_served_name
 from registry.settings import load
 from registry.store import Store
-from serve import base_rows
+from serve import base_rows, load_log
 from serve.child import die_with_parent
 from serve.settings import RESOLVER_PREFIX
 
@@ -42,6 +42,7 @@ class ResolverSettings:
     staging: Path
     max_lora_rank: int
     modules: str
+    load_log: Path | None = None
 
 
 def register(environ: Mapping[str, str] = os.environ) -> None:
@@ -54,6 +55,9 @@ def register(environ: Mapping[str, str] = os.environ) -> None:
         # they would keep the memory and the cores for good (seen with vLLM 0.32).
         die_with_parent(parent.pid)
         base_rows.mend()
+        log = load(ResolverSettings, RESOLVER_PREFIX, environ).load_log
+        if log is not None:
+            load_log.install(log)
         return
     from vllm.lora.resolver import LoRAResolverRegistry
 

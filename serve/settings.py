@@ -93,6 +93,8 @@ class EngineSettings:
     backoff_s: float = field(default=0.5, metadata={"range": (0, 600)})
     """Before the first respawn; doubles up to `backoff_max_s`, falls back after a good start."""
     backoff_max_s: float = field(default=30.0, metadata={"range": (0, 3600)})
+    load_log: Path | None = None
+    """For measurements: a file that gets a line for each adapter read and each slot filled."""
 
     def __post_init__(self) -> None:
         if self.max_cpu_loras < self.max_loras:
@@ -167,6 +169,8 @@ class EngineSettings:
             f"{RESOLVER_PREFIX}MAX_LORA_RANK": str(self.max_lora_rank),
             f"{RESOLVER_PREFIX}MODULES": self.lora_modules,
         }
+        if self.load_log is not None:
+            ours[f"{RESOLVER_PREFIX}LOAD_LOG"] = str(self.load_log.absolute())
         if Path(self.base).is_dir():
             ours["HF_HUB_OFFLINE"] = "1"
         if self.device == "cpu":
