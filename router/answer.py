@@ -21,8 +21,21 @@ class _Usage(msgspec.Struct):
     completion_tokens: int | None = 0
 
 
+class _Said(msgspec.Struct):
+    content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+
+
 class _Choice(msgspec.Struct):
     finish_reason: str | None = None
+    delta: _Said | None = None
+    text: str = ""
+
+    def says(self) -> bool:
+        """Whether a chunk's choice brings something that was generated."""
+        said = self.delta
+        return bool(self.text or (said and (said.content or said.reasoning or said.tool_calls)))
 
 
 class _EngineError(msgspec.Struct):
@@ -50,26 +63,54 @@ class Names:
     """The completion's id as the client sees it."""
 
 
+GIVEN_UP = ("abort", "error")
+"""Finish reasons of vLLM's that mean: not finished. The engine was stopped, or it failed."""
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What an answer said of itself."""
+    """What an answer said of itself, or (a stream that broke or was left) what came of it."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str | None = None
+    told: bool = False
+    """Whether the engine gave the numbers. Until then completion tokens are those relayed."""
 
-    def take(self, fields: Mapping[str, msgspec.Raw]) -> None:
-        """Note usage and finish reason, where the fields have them. Raises one of BROKEN."""
+    def take(self, fields: Mapping[str, msgspec.Raw]) -> int:
+        """Note usage and finish reason, where the fields have them; how many choices say something.
+
+        Raises EngineFailed when the engine gave up, or one of BROKEN.
+        """
         raw = fields.get("usage")
         if raw is not None:
             usage = _usage.decode(raw)
             if usage is not None:
-                self.prompt_tokens = usage.prompt_tokens
-                self.completion_tokens = usage.completion_tokens or 0
+                self.tell(usage.prompt_tokens, usage.completion_tokens or 0)
         raw = fields.get("choices")
+        saying = 0
         if raw is not None:
             for choice in _choices.decode(raw):
+                saying += choice.says()
                 self.finish_reason = choice.finish_reason or self.finish_reason
+                if choice.finish_reason in GIVEN_UP:
+                    raise EngineFailed("The engine stopped before the answer was complete.")
+        return saying
+
+    def tell(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """The engine's own numbers."""
+        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
+        self.told = True
+
+    def count(self, tokens: int) -> None:
+        """So many tokens were relayed."""
+        if not self.told:
+            self.completion_tokens += tokens
+
+    def settle(self, prompt_tokens: int) -> None:
+        """It is over: the prompt's tokens, as they were estimated, if the engine never said."""
+        if not self.told:
+            self.prompt_tokens = prompt_tokens
 
 
 class ServedByAnother(EngineFailed):

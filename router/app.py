@@ -23,11 +23,12 @@ from monitoring.sketch import sketch
 from registry import Registry
 from registry.tenants import Tenant
 from router import feedback, models
-from router.completions import CHAT, TEXT, Completions
+from router.completions import Completions
 from router.errors import ApiError, EngineUnavailable, MethodNotAllowed, UnknownRoute
 from router.front import Front
 from router.http import JSON, header, read_body
 from router.keys import authenticate
+from router.kinds import KINDS
 from router.limits import Limits
 from router.reach import Reach
 from router.recorder import Recorder
@@ -55,8 +56,7 @@ def create_app(
     limits = Limits()
     reach = Reach(settings, snapshots, replicas, upstream)
     lean = {
-        kind.path: Completions(kind, settings, reach, recorder, limits, clock)
-        for kind in (CHAT, TEXT)
+        kind.path: Completions(kind, settings, reach, recorder, limits, clock) for kind in KINDS
     }
 
     @contextlib.asynccontextmanager

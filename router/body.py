@@ -6,44 +6,38 @@ field that the engine knows passes through and nothing is lost in translation.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
 from router.errors import InvalidRequest
+from router.fields import LONG, REFUSED
+from router.kinds import CHAT, EMBEDDINGS, RESPONSES, Kind
+from router.settings import RouterSettings
 
 _T = TypeVar("_T")
-
-STRIPPED: dict[str, str] = {
-    "cache_salt": "separates tenants' prefix caches; the router sets the tenant's own",
-    "priority": "would jump the engine's queue past other tenants",
-    "request_id": "names the request inside the engine; ids are the router's to give",
-    "session_id": "ties requests together inside the engine, across tenants",
-    "kv_transfer_params": "makes the engine fetch caches from hosts that the client names",
-    "ec_transfer_params": "the same, for encoder caches",
-    "vllm_xargs": "arguments for engine plugins, which trust whoever sends them",
-    "lora_request": "would name an adapter past the router's choice",
-    "mm_payload": "hands preprocessed tensors to the engine unchecked",
-    "media_io_kwargs": "options of the engine's media loaders, memory included",
-    "mm_processor_kwargs": "options of the engine's image processors, memory included",
-}
-"""Fields that steer the engine's insides, and why no client may set them. Dropped silently: SDKs of
-other platforms send some of them by habit."""
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str | None)
 _flag = msgspec.json.Decoder(bool | None)
+_whole = msgspec.json.Decoder(int | None)
 _nullable_fields = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.encode
 _USAGE_ON = msgspec.Raw(b'{"include_usage":true}')
+_FALSE = msgspec.Raw(b"false")
+_NOTHING = (b"null", b"false")
+_REFUSED = frozenset(REFUSED)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(slots=True)
 class Request:
-    """A chat or text completion request. `model` is None when the client named none."""
+    """A request that an engine answers. `model` is None when the client named none."""
 
+    kind: Kind
     fields: dict[str, msgspec.Raw]
     model: str | None
     stream: bool
@@ -52,17 +46,78 @@ class Request:
 
     @property
     def messages(self) -> bytes:
-        """The conversation as sent, JSON; empty for a text completion."""
-        raw = self.fields.get("messages")
-        return b"" if raw is None else bytes(raw)
+        """The conversation as JSON, an array of messages; empty for what is none."""
+        if self.kind is CHAT:
+            return bytes(self.fields["messages"])
+        if self.kind is RESPONSES:
+            given = bytes(self.fields["input"])
+            return given if given.startswith(b"[") else b'[{"role":"user","content":%s}]' % given
+        return b""
+
+    @property
+    def prompt(self) -> bytes:
+        """What the engine reads, as JSON: for estimates of its tokens."""
+        return bytes(self.fields.get(self.kind.prompt_field, b""))
+
+    @property
+    def tokens_a_chunk(self) -> int:
+        """How many tokens an event of the stream may bring."""
+        raw = self.fields.get("stream_interval")
+        return (
+            1 if raw is None else max(1, _typed(_whole, raw, "stream_interval", "an integer") or 1)
+        )
 
 
-def parse(raw: bytes, prompt_field: str = "messages") -> Request:
-    """Read a body. `prompt_field` is the field that holds the prompt. Raises InvalidRequest."""
+def parse(raw: bytes, kind: Kind, settings: RouterSettings) -> Request:
+    """Read a body. Raises InvalidRequest."""
+    fields = _read(raw)
+    if not _REFUSED.isdisjoint(fields):
+        _refuse(fields)
+    if len(raw) > settings.max_field_bytes:
+        _bound(fields, settings.max_field_bytes)
+    _require(fields, kind)
+    _check_sequences(fields, kind, settings.max_sequences)
+    raw_stream = fields.get("stream")
+    stream = raw_stream is not None and bool(_typed(_flag, raw_stream, "stream", "a boolean"))
+    if stream and kind.relay is None:
+        raise InvalidRequest(
+            f"{kind.path} does not stream.", param="stream", code="unsupported_parameter"
+        )
+    raw_model = fields.get("model")
+    model = None if raw_model is None else _typed(_string, raw_model, "model", "a string")
+    options = fields.get("stream_options")
+    return Request(
+        kind=kind,
+        fields=fields,
+        model=model or None,
+        stream=stream,
+        wants_usage=stream and options is not None and _asks_for_usage(options),
+    )
+
+
+def for_engine(request: Request, model: str, cache_salt: str) -> bytes:
+    """The body that an engine gets: its own name for the model, the tenant's salt, and usage always
+    accounted, so that a stream's tokens are known even when its client didn't ask."""
+    kind = request.kind
+    passed = kind.passed
+    fields = {k: v for k, v in request.fields.items() if k in passed}
+    fields["model"] = msgspec.Raw(_encode(model))
+    fields["cache_salt"] = msgspec.Raw(_encode(cache_salt))
+    if kind is RESPONSES:
+        fields["store"] = _FALSE
+    elif request.stream:
+        options = fields.get("stream_options")
+        fields["stream_options"] = _with_usage(options, request.wants_usage)
+    return _encode(fields)
+
+
+def _read(raw: bytes) -> dict[str, msgspec.Raw]:
     try:
         if not raw.isascii():
             raw.decode()  # values that stay bytes are not checked by the decoder
         fields = _fields.decode(raw)
+        if b"\\u" in raw and _SURROGATE.search(raw):
+            msgspec.json.decode(raw)  # half of a pair is no character; tokenizers fail on it
     except UnicodeDecodeError:
         raise InvalidRequest("The request body is not valid UTF-8.", code="invalid_json") from None
     except RecursionError:
@@ -78,50 +133,73 @@ def parse(raw: bytes, prompt_field: str = "messages") -> Request:
         raise InvalidRequest(
             f"We could not parse the JSON body of your request: {error}.", code="invalid_json"
         ) from None
-    if prompt_field == "messages":
-        _require_messages(fields.get("messages"))
-    elif prompt_field not in fields:
-        raise InvalidRequest(
-            f"Missing required parameter: '{prompt_field}'.",
-            param=prompt_field,
-            code="missing_required_parameter",
-        )
-    raw_stream = fields.get("stream")
-    stream = raw_stream is not None and bool(_typed(_flag, raw_stream, "stream", "a boolean"))
-    raw_model = fields.get("model")
-    model = None if raw_model is None else _typed(_string, raw_model, "model", "a string")
-    options = fields.get("stream_options")
-    return Request(
-        fields=fields,
-        model=model or None,
-        stream=stream,
-        wants_usage=stream and options is not None and _asks_for_usage(options),
-    )
+    return fields
 
 
-def for_engine(request: Request, model: str, cache_salt: str) -> bytes:
-    """The body that an engine gets: its own name for the model, the tenant's salt, and usage always
-    accounted, so that a stream's tokens are known even when its client didn't ask."""
-    fields = {k: v for k, v in request.fields.items() if k not in STRIPPED}
-    fields["model"] = msgspec.Raw(_encode(model))
-    fields["cache_salt"] = msgspec.Raw(_encode(cache_salt))
-    if request.stream:
-        fields["stream_options"] = _with_usage(fields.get("stream_options"))
-    return _encode(fields)
+def _refuse(fields: dict[str, msgspec.Raw]) -> None:
+    for name in _REFUSED & fields.keys():
+        if bytes(fields[name]) not in _NOTHING:
+            raise InvalidRequest(
+                f"'{name}' is not supported: {REFUSED[name]}.",
+                param=name,
+                code="unsupported_parameter",
+            )
 
 
-def _require_messages(raw: msgspec.Raw | None) -> None:
+def _bound(fields: dict[str, msgspec.Raw], most: int) -> None:
+    for name, value in fields.items():
+        if name not in LONG and len(bytes(value)) > most:
+            raise InvalidRequest(
+                f"'{name[:100]}' is too long: {len(bytes(value))} bytes of JSON, at most {most}.",
+                param=name[:100],
+                code="field_too_long",
+            )
+
+
+def _require(fields: dict[str, msgspec.Raw], kind: Kind) -> None:
+    name = kind.prompt_field
+    raw = fields.get(name)
     if raw is None:
+        if kind is EMBEDDINGS and "messages" in fields:
+            return
         raise InvalidRequest(
-            "Missing required parameter: 'messages'.",
-            param="messages",
+            f"Missing required parameter: '{name}'.",
+            param=name,
             code="missing_required_parameter",
         )
-    if not _typed(_items, raw, "messages", "an array of messages"):
+    text = bytes(raw)
+    if kind is CHAT and not text.startswith(b"["):
         raise InvalidRequest(
-            "Invalid 'messages': empty array. Expected an array with at least one message.",
-            param="messages",
+            f"Invalid type for '{name}': expected an array of messages.",
+            param=name,
+            code="invalid_type",
+        )
+    if text.startswith(b"[") and not text[1:-1].strip():
+        raise InvalidRequest(
+            f"Invalid '{name}': empty array. Expected an array with at least one message.",
+            param=name,
             code="empty_array",
+        )
+
+
+def _check_sequences(fields: dict[str, msgspec.Raw], kind: Kind, most: int) -> None:
+    """Answers wanted, over all prompts: each is a place in the engine's batch, so one request must
+    not take them all. vLLM's own bounds are 16,384 and 1,024 prompts."""
+    raw = fields.get("n")
+    wanted = 1 if raw is None else (_typed(_whole, raw, "n", "an integer") or 1)
+    param = "n"
+    prompt = fields.get("prompt") if kind.prompt_field == "prompt" else None
+    if prompt is not None:
+        text = bytes(prompt)
+        if text[1:].lstrip()[:1] in (b'"', b"[") and text.startswith(b"["):
+            prompts = len(_typed(_items, prompt, "prompt", "a string or an array"))
+            wanted, param = wanted * prompts, "n" if wanted > most else "prompt"
+    if wanted > most:
+        raise InvalidRequest(
+            f"Too many answers from one request: 'n' times the number of prompts is {wanted}, "
+            f"at most {most}.",
+            param=param,
+            code="too_many_choices",
         )
 
 
@@ -141,12 +219,12 @@ def _asks_for_usage(options: msgspec.Raw) -> bool:
     )
 
 
-def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+def _with_usage(options: msgspec.Raw | None, shown: bool) -> msgspec.Raw:
     if options is None:
         return _USAGE_ON
     fields = _options(options)
-    if not fields:
-        return _USAGE_ON
+    if not shown:  # usage in each chunk is for those who see it
+        fields.pop("continuous_usage_stats", None)
     fields["include_usage"] = msgspec.Raw(b"true")
     return msgspec.Raw(_encode(fields))
 

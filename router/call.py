@@ -34,6 +34,8 @@ class Call:
     code: str | None = None
     first_byte: float | None = None
     messages: bytes = b""
+    prompt_estimate: int = 0
+    """Tokens of the prompt as estimated at admission; 0 when nobody did."""
     outcome: Outcome = field(default_factory=Outcome)
     limits: Headers = field(default_factory=list)
     """`x-ratelimit-*`, where the tenant has limits."""

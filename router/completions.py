@@ -1,4 +1,4 @@
-"""Completions: the lean ASGI endpoint behind `/v1/chat/completions` and `/v1/completions`.
+"""Completions: the lean ASGI endpoint behind everything that an engine answers (router/kinds.py).
 
 Key → tenant → target (once) → engine → answer. No framework code runs for such a request: at
 thousands a second, FastAPI's own share would be most of its cost (docs/adr/004).
@@ -21,6 +21,7 @@ from router.call import CLIENT_LEFT, Call
 from router.errors import ApiError, InternalError
 from router.http import ClientLeft, Watch, header, new_id, read_body, send_error
 from router.keys import authenticate
+from router.kinds import Kind
 from router.limits import Limits
 from router.reach import Reach
 from router.recorder import Recorder
@@ -30,19 +31,6 @@ from router.traces import trace
 
 _access = structlog.get_logger("router.access")
 _log = structlog.get_logger("router.completions")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What tells the two endpoints apart."""
-
-    path: str
-    prompt_field: str
-    id_prefix: str
-
-
-CHAT = Kind("/v1/chat/completions", "messages", "chatcmpl-")
-TEXT = Kind("/v1/completions", "prompt", "cmpl-")
 
 
 @dataclass
@@ -75,7 +63,7 @@ class Completions:
             call.limits = self.limits.begin(tenant, call.started)
             call.admitted = True
             raw = await read_body(scope, receive, self.settings.max_body_bytes)
-            request = parse(raw, self.kind.prompt_field)
+            request = parse(raw, self.kind, self.settings)
             call.messages = request.messages
             target = call.target = select(tenant, request.model, snapshots.view)
             watch = Watch(receive, self.settings.watch_after_s)
@@ -85,17 +73,8 @@ class Completions:
             try:
                 call.engine, call.version = reached.engine, reached.version
                 call.fallback = reached.fallback
-                if request.stream:
-                    await relay.stream(
-                        call,
-                        reached,
-                        noting_send,
-                        self._over,
-                        self.settings,
-                        show_usage=request.wants_usage,
-                    )
-                else:
-                    await relay.whole(call, reached, noting_send, self._over, self.settings)
+                answer = relay.stream if request.stream else relay.whole
+                await answer(call, reached, noting_send, self._over, self.settings, request)
             finally:
                 self.reach.release(reached)
         except ApiError as error:

@@ -12,14 +12,15 @@ from collections.abc import Callable
 
 from starlette.types import Send
 
-from router.answer import completion
+from router.body import Request
 from router.call import Call
 from router.connection import ConnectionBroken
-from router.errors import EngineFailed, EngineUnavailable
+from router.errors import EngineUnavailable
 from router.http import JSON, send_whole
+from router.kinds import Stream
 from router.reach import Reached
 from router.settings import RouterSettings
-from router.sse import Relay, StreamBroken
+from router.sse import StreamBroken
 
 _EVENTS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -27,6 +28,8 @@ _EVENTS = [
     (b"x-accel-buffering", b"no"),
 ]
 _TAIL_S = 1.0
+_BYTES_A_TOKEN = 4
+"""Of a prompt whose tokens nobody counted: English, roughly."""
 Over = Callable[[Call], None]
 """Called once, with the call complete, before its last bytes leave: whoever has seen an answer's
 end can already give feedback on it."""
@@ -35,14 +38,19 @@ _LOST = (ConnectionBroken, TimeoutError, OSError)
 
 
 async def whole(
-    call: Call, reached: Reached, send: Send, over: Over, settings: RouterSettings
+    call: Call,
+    reached: Reached,
+    send: Send,
+    over: Over,
+    settings: RouterSettings,
+    request: Request,
 ) -> None:
     """Raises EngineFailed and EngineUnavailable, before anything was sent."""
     try:
         data = await reached.response.read()
     except _LOST:
         raise _lost(settings) from None
-    body, call.outcome = completion(data, reached.names)
+    body, call.outcome = request.kind.whole(data, reached.names)
     call.status = 200
     if call.tenant is not None and call.tenant.store_text:
         call.kept.append(body)
@@ -56,32 +64,35 @@ async def stream(
     send: Send,
     over: Over,
     settings: RouterSettings,
-    *,
-    show_usage: bool,
+    request: Request,
 ) -> None:
-    """Raises EngineFailed and EngineUnavailable, only before anything was sent."""
-    relay = Relay(reached.names, show_usage=show_usage)
+    """Raises EngineFailed and EngineUnavailable, only before anything was sent. However it ends,
+    `call.outcome` has what is known of its tokens."""
+    assert request.kind.relay is not None
+    relay = request.kind.relay(reached.names, request.wants_usage, request.tokens_a_chunk)
     call.outcome = relay.outcome
     keeps = call.tenant is not None and call.tenant.store_text
-    kept = settings.record_text_bytes if keeps else 0
+    room = settings.record_text_bytes if keeps else 0
     try:
         block = await _next(reached, relay)
-    except StreamBroken:
-        raise _lost(settings) from None
-    call.first_byte = time.monotonic()
-    call.status = 200
-    await send(
-        {"type": "http.response.start", "status": 200, "headers": [*_EVENTS, *call.headers()]}
-    )
-    try:
-        while not relay.done:
-            kept = _keep(call, block, kept)
+        if relay.broken is not None and not block:
+            raise _lost(settings) if isinstance(relay.broken, StreamBroken) else relay.broken
+        call.first_byte = time.monotonic()
+        call.status = 200
+        headers = [*_EVENTS, *call.headers()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while not relay.done and relay.broken is None:
+            room = _keep(call, block, room)
             await send({"type": "http.response.body", "body": block, "more_body": True})
             block = await _next(reached, relay)
-        _keep(call, block, kept)
-    except EngineFailed as error:
-        call.status, call.code = error.status, error.code
-        block = error.event()
+        _keep(call, block, room)
+    finally:  # the client may have left
+        if not relay.outcome.told:
+            relay.outcome.settle(call.prompt_estimate or 1 + len(request.prompt) // _BYTES_A_TOKEN)
+    broken = relay.broken
+    if broken is not None:
+        call.status, call.code = broken.status, broken.code
+        block += relay.last(broken)
     over(call)
     await send({"type": "http.response.body", "body": block})
     if relay.done:
@@ -95,17 +106,20 @@ def _lost(settings: RouterSettings) -> EngineUnavailable:
     )
 
 
-async def _next(reached: Reached, relay: Relay) -> bytes:
-    """The next events for the client, or what came with the stream's end. Raises EngineFailed."""
+async def _next(reached: Reached, relay: Stream) -> bytes:
+    """The next events for the client, or what came with the stream's end, good or bad."""
     while True:
         try:
             data = await reached.response.chunk()
         except _LOST:
             data = b""
         if not data:
-            raise StreamBroken("The engine's stream broke off before the answer was complete.")
+            relay.broken = StreamBroken(
+                "The engine's stream broke off before the answer was complete."
+            )
+            return b""
         block = relay.feed(data)
-        if block or relay.done:
+        if block or relay.done or relay.broken is not None:
             return block
 
 

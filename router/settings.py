@@ -20,6 +20,10 @@ class RouterSettings:
     """Sent to engines; never leaves towards a client. Filled from SWITCHYARD_ENGINE_API_KEY."""
 
     max_body_bytes: int = field(default=8 << 20, metadata={"range": (1024, 1 << 30)})
+    max_field_bytes: int = field(default=64 << 10, metadata={"range": (1024, 1 << 30)})
+    """Longest field of a body that is not part of the prompt: schemas, biases, lists of tokens."""
+    max_sequences: int = field(default=64, metadata={"range": (1, 16384)})
+    """Answers that one request may ask for: `n` times its prompts."""
     revision_interval_s: float = field(default=0.25, metadata=_SECONDS)
     """How often the registry is asked whether anything changed."""
     reload_interval_s: float = field(default=2.0, metadata=_SECONDS)

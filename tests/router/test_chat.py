@@ -108,7 +108,8 @@ async def test_fields_pass_through_and_those_that_steer_the_engine_do_not(
             response_format={"type": "json_object"},
             extra_headers={"x-request-id": "mine", "x-data-parallel-rank": "1"},
             extra_body={
-                "guided_choice": ["ä", "b"],
+                "structured_outputs": {"choice": ["ä", "b"]},
+                "of_another_platform": True,
                 "cache_salt": "theirs",
                 "priority": -1,
                 "kv_transfer_params": {"host": "10.0.0.1"},
@@ -118,9 +119,11 @@ async def test_fields_pass_through_and_those_that_steer_the_engine_do_not(
     body = engine.asked()[-1]
     assert body["temperature"] == 0.25 and body["stop"] == ["\n"] and body["seed"] == 7
     assert body["response_format"] == {"type": "json_object"}
-    assert body["guided_choice"] == ["ä", "b"]
+    assert body["structured_outputs"] == {"choice": ["ä", "b"]}
     assert body["cache_salt"] == world.registry.tenants.get("acme").cache_salt
-    assert body.keys().isdisjoint({"priority", "kv_transfer_params", "lora_request"})
+    assert body.keys().isdisjoint(
+        {"priority", "kv_transfer_params", "lora_request", "of_another_platform"}
+    )
     headers = engine.requests[-1].headers
     assert headers["authorization"] == f"Bearer {ENGINE_KEY}"
     assert headers["x-request-id"] != "mine" and "x-data-parallel-rank" not in headers

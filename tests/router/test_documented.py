@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import router
-from router.body import STRIPPED
 from router.errors import ApiError
 from router.fallback import REASONS
+from router.fields import REFUSED, STRIPPED
 from router.settings import RouterSettings
 
 ROOM = Path(router.__file__).parent
@@ -35,7 +35,7 @@ def test_every_error_code_reason_header_and_stripped_field_is_documented() -> No
         classes += cls.__subclasses__()
         codes |= {cls.code} if cls.code else set()
     headers = set(re.findall(r'b"(x-[a-z-]+)"', _source())) - {"x-accel-buffering"}
-    for name in codes | headers | {*REASONS} | {*STRIPPED}:
+    for name in codes | headers | {*REASONS} | {*STRIPPED} | {*REFUSED}:
         assert f"`{name}`" in PAGE, name
 
 
