@@ -41,8 +41,9 @@ fix: $(READY) ## format, and mend what can be mended
 bench: $(READY) ## the benchmarks, as tables of ratios
 	$(BIN)/python -m bench
 
-generated: $(READY) ## rewrite what code writes: dashboards and alert rules
+generated: $(READY) ## rewrite what code writes: dashboards, alert rules, the admin API's description
 	$(BIN)/switchyard dashboards write
+	$(BIN)/python -m router.admin.document docs/admin-openapi.json
 
 # torch's CPU build is not on PyPI: pip is asked first (a mirror or a folder of wheels may be set up),
 # then PyTorch's own index. With it in place, uv finds the rest, all of it at the lock's versions.

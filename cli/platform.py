@@ -71,6 +71,9 @@ class Platform:
             found.append(
                 Port(f"the {name}'s metrics", room.metrics_host, room.metrics_port, setting)
             )
+        if router.admin_key is not None:
+            setting = room_settings.ROUTER + "ADMIN_PORT"
+            found.append(Port("the admin API", router.admin_host, router.admin_port, setting))
         host = self.settings["worker"].metrics_host
         for name, port in self.workers.items():
             found.append(Port(f"the {name}'s metrics", host, port, WORKER_METRICS_PORT))

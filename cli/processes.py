@@ -63,6 +63,7 @@ def router_run(context: typer.Context) -> None:
     from cli.loops import Signals
     from monitoring import exposition
     from monitoring.metrics import Metrics
+    from router.admin.server import PortInUse as AdminPortInUse
     from router.server import PortInUse, Server
 
     logs.configure("router")
@@ -70,7 +71,7 @@ def router_run(context: typer.Context) -> None:
     with opened(context) as registry:
         server = Server(settings, registry, Metrics())
         # uvicorn drains on a signal and raises it again afterwards: here it has done its work then.
-        with Signals(), _starting(PortInUse, exposition.PortInUse):
+        with Signals(), _starting(PortInUse, AdminPortInUse, exposition.PortInUse):
             server.startup()
             server.run()
 

@@ -188,9 +188,9 @@ class Tenants:
     ) -> tuple[NewKey, ApiKey]:
         """A new key in a key's place, of the same name; the old one opens for `grace_s` more.
 
-        The new key lasts until `expires_at`, else for as long as the old one was made for. An
-        old key that ends sooner anyway does so. Raises NotFound, InvalidValue,
-        InvalidTransition (the key opens nothing any more: make a new one instead).
+        The new key has no end unless `expires_at` gives it one. An old key that ends sooner
+        anyway does so. Raises NotFound, InvalidValue, InvalidTransition (the key opens nothing
+        any more: make a new one instead).
         """
         check_number("grace_s", grace_s, 0, LONGEST_GRACE_S)
         check_moment("expires_at", expires_at)
@@ -201,8 +201,6 @@ class Tenants:
             at = now()
             if old.state(at) != "valid":
                 raise InvalidTransition("key", key_id, old.state(at), "rotated")
-            if expires_at is None and old.expires_at is not None:
-                expires_at = at + max(60.0, old.expires_at - old.created_at)
             new = _born(session, old.tenant, old.name, expires_at)
             ends = at + grace_s
             old.expires_at = ends if old.expires_at is None else min(old.expires_at, ends)

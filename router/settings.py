@@ -18,6 +18,10 @@ class RouterSettings:
     metrics_port: int = field(default=8081, metadata=_PORT)
     engine_api_key: str | None = None
     """Sent to engines; never leaves towards a client. Filled from SWITCHYARD_ENGINE_API_KEY."""
+    admin_key: str | None = None
+    """Opens the admin API, which is not there without it. At least 16 characters."""
+    admin_host: str = "127.0.0.1"
+    admin_port: int = field(default=8084, metadata=_PORT)
 
     max_body_bytes: int = field(default=8 << 20, metadata={"range": (1024, 1 << 30)})
     max_field_bytes: int = field(default=64 << 10, metadata={"range": (1024, 1 << 30)})
@@ -31,6 +35,12 @@ class RouterSettings:
     engine_stale_s: float = field(default=15.0, metadata=_SECONDS)
     """An engine whose last heartbeat was older than this, when it was read, is not used."""
 
+    redis_url: str | None = field(default=None, repr=False)
+    """Where limits are shared with other routers; may hold a password, and is never shown."""
+    redis_timeout_s: float = field(default=0.25, metadata=_SECONDS)
+    """Longest wait for Redis; then this process keeps limits of its own until it is back."""
+    redis_prefix: str = "switchyard"
+
     connect_timeout_s: float = field(default=2.0, metadata=_SECONDS)
     read_timeout_s: float = field(default=600.0, metadata=_SECONDS)
     """Longest silence of an engine, also before its first byte."""
@@ -38,12 +48,30 @@ class RouterSettings:
     """Idle engine connections go before vLLM's own 5 s are over, or requests would race it."""
     cooldown_s: float = field(default=1.0, metadata=_SECONDS)
     """An engine that refused or dropped a connection is left alone for this long."""
+    max_slowdown: float = field(default=1.5, metadata={"range": (1.0, 1000.0)})
+    """How much longer one tenant's many requests may make the others' engine steps; a large number
+    gives every seat to whoever wants it."""
+    aging_s: float = field(default=5.0, metadata=_SECONDS)
+    """Who has waited so long for an adapter's slot is next to get one."""
+    queue_limit: int = field(default=1000, metadata={"range": (0, 1_000_000)})
+    """Requests that wait for one replica at most; then whoever has most of them is sent away."""
+    queue_timeout_s: float = field(default=30.0, metadata=_SECONDS)
+    """Longest wait for a place in a replica."""
+    shadow_concurrent: int = field(default=4, metadata={"range": (0, 1000)})
+    """Shadow requests under way at once, at most."""
     retry_after_s: int = field(default=1, metadata={"range": (1, 3600)})
     """What a 503 tells the client to wait."""
     watch_after_s: float = field(default=0.2, metadata=_SECONDS)
     """From this age on a request is watched for a client that left (quicker ones never are)."""
     drain_s: float = field(default=30.0, metadata=_SECONDS)
     """On shutdown, how long requests under way may take to finish."""
+    drain_grace_s: float = field(default=0.0, metadata={"range": (0, 3600)})
+    """Before that, how long new requests are still served while /ready says 503: load balancers
+    need a few seconds to notice. 0 where clients reach the router directly."""
+    stall_s: float = field(default=60.0, metadata=_SECONDS)
+    """An event loop that has not turned for so long is stuck, not busy: /health says so."""
+    workers: int = field(default=1, metadata={"range": (1, 64)})
+    """Processes that share the port; each needs about a core to be worth its memory."""
 
     record_queue: int = field(default=10_000, metadata={"range": (1, 10_000_000)})
     record_batch: int = field(default=500, metadata={"range": (1, 10_000)})
@@ -55,3 +83,9 @@ class RouterSettings:
     record_text_bytes: int = field(default=256 << 10, metadata={"range": (0, 1 << 30)})
     """Kept text beyond this is left out (only of tenants that opted in is any kept)."""
     access_log: bool = True
+
+    def __post_init__(self) -> None:
+        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("REDIS_URL: expected redis://…, rediss://… or unix://…")
+        if self.admin_key is not None and len(self.admin_key) < 16:
+            raise ValueError("ADMIN_KEY is too short to be safe: expected at least 16 characters")
