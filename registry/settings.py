@@ -21,7 +21,7 @@ SettingsType = TypeVar("SettingsType")
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
-_SECRET_WORDS = ("key", "secret", "password", "token", "database_url")
+_SECRET_WORDS = ("key", "secret", "password", "token", "database_url", "redis_url")
 
 
 class SettingsError(Exception):

@@ -8,11 +8,15 @@ ApiError
 ├── UnknownRoute            404
 ├── MethodNotAllowed        405
 ├── BodyTooLarge            413
-├── RateLimited             429
+├── RateLimited             429  over one of the tenant's limits; later it will be let in
+│   └── QuotaSpent          429  the day's tokens are used up: the SDK is told not to try again
 ├── EngineRefusedRequest    4xx  the engine's own validation error, passed on
 ├── InternalError           500
 ├── EngineFailed            502  the engine broke, or answered with another model than asked
 ├── EngineUnavailable       503  no engine can be reached; Retry-After says when to come back
+├── EngineOverloaded        503  no place in the engine came free in time
+├── Unhealthy               503  the process needs a restart; said to probes only
+├── ShuttingDown            503  this router ends; another one, or the next, will answer
 ├── RegistryUnavailable     503  what was asked needs the database, and it is away
 └── VersionUnavailable      503  the version can't be served and the policy is not to fall back
 
@@ -68,7 +72,7 @@ class ApiError(Exception):
             return []
         return [
             (b"retry-after", b"%d" % max(1, -int(-self.retry_after_s // 1))),
-            (b"retry-after-ms", b"%d" % max(1, int(self.retry_after_s * 1000))),
+            (b"retry-after-ms", b"%d" % max(1, -int(-self.retry_after_s * 1000 // 1))),
         ]
 
 
@@ -160,18 +164,44 @@ class BodyTooLarge(ApiError):
 
 
 class RateLimited(ApiError):
-    """The tenant is over one of its limits."""
+    """The tenant is over one of its limits: `limit` is its name. Types are OpenAI's."""
 
     status = 429
     type = "requests"
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: float, more: Headers | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float,
+        type: str = "requests",
+        limit: str = "",
+        more: Headers | None = None,
+    ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+        self.type = type
+        self.limit = limit
         self.more = more or []
 
     def headers(self) -> Headers:
         return [*super().headers(), *self.more]
+
+
+class QuotaSpent(RateLimited):
+    """The daily budget has no room for the request; a client that retried would only wait."""
+
+    code = "insufficient_quota"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float, limit: str, more: Headers | None = None
+    ) -> None:
+        super().__init__(
+            message, retry_after_s=retry_after_s, type=self.code, limit=limit, more=more
+        )
+
+    def headers(self) -> Headers:
+        return [*super().headers(), (b"x-should-retry", b"false")]
 
 
 class EngineRefusedRequest(ApiError):
@@ -206,6 +236,35 @@ class EngineUnavailable(ApiError):
 
     status = 503
     code = "engine_unavailable"
+
+
+class Unhealthy(ApiError):
+    """The process needs a restart. Said to probes only."""
+
+    status = 503
+    code = "unhealthy"
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__(f"The router does not do its work any more: {trouble}.")
+
+
+class ShuttingDown(ApiError):
+    """The router was told to end, and the request came, or still ran, too late."""
+
+    status = 503
+    code = "shutting_down"
+
+    def __init__(self, *, retry_after_s: float | None = None) -> None:
+        super().__init__(
+            "The server is shutting down. Please try again shortly.", retry_after_s=retry_after_s
+        )
+
+
+class EngineOverloaded(ApiError):
+    """Every place in the engine was taken for too long, or too many wait for one."""
+
+    status = 503
+    code = "engine_overloaded"
 
 
 class RegistryUnavailable(ApiError):

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from registry.versions import Version
 from router.server import Server
 from router.settings import RouterSettings
 from tests.fake_engine import FakeEngine
+from tests.real_redis import RealRedis
 
 BASE = "switchyard-tiny"
 ENGINE_KEY = "engine-key-that-never-leaves"
@@ -37,6 +38,13 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = 10.0) 
             return value
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    """A Redis that all tests share: each keeps to a prefix of its own."""
+    with RealRedis(tmp_path_factory.mktemp("redis")) as redis:
+        yield redis
 
 
 @dataclass
