@@ -27,6 +27,7 @@ from prometheus_client import (
 )
 
 from monitoring.labels import NOBODY, Bound, Family
+from monitoring.replica_metrics import ReplicaMetrics
 
 PREFIX = "switchyard"
 
@@ -35,8 +36,12 @@ TOKEN_KINDS = ("prompt", "completion")
 SWAP_OUTCOMES = ("promoted", "rejected", "failed")
 JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
 DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch")
-LIMITS = ("max_concurrent", "requests_per_minute", "tokens_per_minute", "tokens_per_day")
-FALLBACK_REASONS = ("no-live-version", "version-unavailable", "engine-error", "engine-busy")
+LIMITS = (
+    "max_concurrent", "requests_per_minute", "tokens_per_minute", "tokens_per_day", "queue"
+)  # fmt: skip
+FALLBACK_REASONS = (
+    "no-live-version", "version-unavailable", "engine-error", "deadline", "canary-unavailable"
+)  # fmt: skip
 
 _Kind = TypeVar("_Kind", Counter, Gauge)
 Workers = Literal["sum", "max", "min"]
@@ -154,6 +159,8 @@ class Metrics:
         self.router_worker_restarts_total = self._plain(
             Counter, "router_worker_restarts_total", "Worker processes started again"
         )
+
+        self.replicas = ReplicaMetrics(self.registry, PREFIX, engine)
 
         # Swapper and engines
         self.swaps_total = Family(

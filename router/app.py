@@ -24,8 +24,10 @@ from registry import Registry
 from registry.tenants import Tenant
 from router import feedback, models
 from router.completions import Completions
-from router.errors import ApiError, EngineUnavailable, MethodNotAllowed, UnknownRoute
+from router.errors import ApiError, MethodNotAllowed, Unhealthy, UnknownRoute
+from router.fleet import Fleet
 from router.front import Front
+from router.health import Health
 from router.http import JSON, header, read_body
 from router.keys import authenticate
 from router.kinds import KINDS
@@ -34,6 +36,7 @@ from router.reach import Reach
 from router.recorder import Recorder
 from router.replicas import Replicas
 from router.settings import RouterSettings
+from router.shadow import Shadows
 from router.snapshots import Snapshots
 from router.upstream import Upstream
 
@@ -45,31 +48,39 @@ def create_app(
     registry: Registry,
     metrics: Metrics,
     *,
+    health: Health | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Front:
-    """`clock` gives seconds since the epoch. The application's `state` has `snapshots` and
-    `recorder`."""
+    """`health` is whose draining and trouble are told; `clock` gives seconds since the epoch. The
+    application's `state` has `snapshots` and `recorder`."""
+    health = health or Health(metrics, settings.stall_s)
     snapshots = Snapshots(settings, registry, metrics)
     recorder = Recorder(settings, registry, metrics, sketch=sketch)
     upstream = Upstream(settings)
-    replicas = Replicas(settings.cooldown_s)
+    replicas = Replicas(settings)
     limits = Limits()
     reach = Reach(settings, snapshots, replicas, upstream)
+    shadows = Shadows(settings, reach, recorder, metrics)
+    fleet = Fleet(replicas, snapshots, metrics)
     lean = {
-        kind.path: Completions(kind, settings, reach, recorder, limits, clock) for kind in KINDS
+        kind.path: Completions(kind, settings, reach, recorder, limits, shadows, clock)
+        for kind in KINDS
     }
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await upstream.startup()
         await snapshots.startup()
-        loops = [asyncio.create_task(loop.run()) for loop in (snapshots, recorder)]
+        loops = [asyncio.create_task(loop.run()) for loop in (snapshots, recorder, health, fleet)]
+        for name, task in zip(("snapshots", "recorder"), loops, strict=False):
+            health.watch(name, task)
         try:
             yield
         finally:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            await shadows.shutdown()
             await recorder.shutdown()
             await upstream.shutdown()
 
@@ -107,16 +118,18 @@ def create_app(
         return await feedback.give(tenant, feedback.parse(raw), registry, recorder)
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
+    async def alive() -> dict[str, str]:
+        trouble = health.trouble()
+        if trouble is not None:
+            raise Unhealthy(trouble)
         return {"status": "ok"}
 
     @app.get("/ready")
     async def ready() -> dict[str, Any]:
         view = snapshots.view
-        if not view.loaded:
-            raise EngineUnavailable("The registry was never read.", retry_after_s=1)
-        if not view.ready:
-            raise EngineUnavailable("No engine is ready.", retry_after_s=settings.retry_after_s)
+        reason = health.not_ready(view, settings.retry_after_s)
+        if reason is not None:
+            raise reason
         return {
             "status": "ready",
             "revision": view.snapshot.revision,

@@ -8,7 +8,7 @@ from registry.tenants import Tenant
 from registry.versions import Version
 from router.answer import Outcome
 from router.errors import Headers
-from router.select import Target
+from router.select import CANARY, Target
 from router.view import Replica
 
 CLIENT_LEFT = 499
@@ -36,6 +36,22 @@ class Call:
     messages: bytes = b""
     prompt_estimate: int = 0
     """Tokens of the prompt as estimated at admission; 0 when nobody did."""
+    completion_estimate: int = 0
+    """The same of the answer."""
+    role: str = ""
+    """What the version is for this request: router.select.LIVE, CANARY or SHADOW, or ""."""
+    shadow_of: str | None = None
+    """Of a shadow: the completion's id whose client got the real answer."""
+    key: int = 0
+    """The conversation as a number, where the alias splits its traffic."""
+    replica_key: int = 0
+    """The same for choosing among replicas, more roughly; 0 where there is one, or no saying."""
+    queued_s: float = 0.0
+    """Waiting in the router for a place in an engine."""
+    patience_s: float = float("inf")
+    """How long the client itself waits for bytes."""
+    upstream_headers: bytes = b""
+    """Header lines that go on to the engine."""
     outcome: Outcome = field(default_factory=Outcome)
     limits: Headers = field(default_factory=list)
     """`x-ratelimit-*`, where the tenant has limits."""
@@ -66,6 +82,8 @@ class Call:
             if self.engine is not None:
                 headers.append((b"x-switchyard-version", self.served_name.encode()))
                 headers.append((b"x-switchyard-fallback", (self.fallback or "none").encode()))
+                if self.role == CANARY:
+                    headers.append((b"x-switchyard-role", b"canary"))
         return headers
 
 

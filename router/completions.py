@@ -15,18 +15,19 @@ import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from monitoring.labels import NOBODY
-from router import relay
-from router.body import parse
+from router import conversation, relay
+from router.body import Request, parse
 from router.call import CLIENT_LEFT, Call
-from router.errors import ApiError, InternalError
-from router.http import ClientLeft, Watch, header, new_id, read_body, send_error
+from router.errors import ApiError, InternalError, ShuttingDown
+from router.http import ClientLeft, Watch, cut_off, header, new_id, read_body, resume, send_error
 from router.keys import authenticate
 from router.kinds import Kind
 from router.limits import Limits
 from router.reach import Reach
 from router.recorder import Recorder
-from router.select import select
+from router.select import Target, select
 from router.settings import RouterSettings
+from router.shadow import Shadows
 from router.traces import trace
 
 _access = structlog.get_logger("router.access")
@@ -42,6 +43,7 @@ class Completions:
     reach: Reach
     recorder: Recorder
     limits: Limits
+    shadows: Shadows
     clock: Callable[[], float] = time.time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,30 +68,36 @@ class Completions:
             request = parse(raw, self.kind, self.settings)
             call.messages = request.messages
             target = call.target = select(tenant, request.model, snapshots.view)
+            self._find_out(call, target, request, scope)
             watch = Watch(receive, self.settings.watch_after_s)
-            reached = await self.reach.open(
-                tenant, target, request, self.kind.path, call.id, call.completion_id
-            )
+            reached = await self.reach.open(call, request)
             try:
                 call.engine, call.version = reached.engine, reached.version
                 call.fallback = reached.fallback
+                if target.shadow is not None:
+                    self.shadows.offer(call, request, target)
                 answer = relay.stream if request.stream else relay.whole
                 await answer(call, reached, noting_send, self._over, self.settings, request)
             finally:
-                self.reach.release(reached)
+                self.reach.release(reached, call)
         except ApiError as error:
             call.status, call.code = error.status, error.code
             self._over(call)
             await send_error(send, error, call.headers())
         except ClientLeft:
             call.status = CLIENT_LEFT
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             call.status = CLIENT_LEFT
-            if watch is None or not watch.left:
+            if cut_off(error) and not started:
+                resume()
+                ending = ShuttingDown(retry_after_s=self.settings.retry_after_s)
+                call.status, call.code = ending.status, ending.code
+                self._over(call)
+                await send_error(send, ending, call.headers())
+            elif watch is None or not watch.left:
                 raise
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
+            else:
+                resume()
         except Exception as error:  # the edge: a bug of ours must not show its insides
             _log.error("request failed", request=call.id, traceback=trace(error))
             internal = InternalError()
@@ -103,6 +111,19 @@ class Completions:
             if watch is not None:
                 watch.stop()
             self._over(call)
+
+    def _find_out(self, call: Call, target: Target, request: Request, scope: Scope) -> None:
+        """What choosing a version and a replica goes by, as far as this request needs it."""
+        said = header(scope, conversation.HEADER)
+        if target.canary is not None or target.shadow is not None:
+            assert target.alias is not None
+            call.key = conversation.key(request.fields, said, target.alias.sticky, call.id)
+        if len(self.reach.snapshots.view.ready) > 1:
+            call.replica_key = conversation.rough(request.fields, said)
+        # The SDK says how long it waits for bytes: nobody is there any more after that.
+        patience = header(scope, b"x-stainless-read-timeout")
+        if patience is not None and patience.isdigit():
+            call.patience_s = max(1.0, float(patience))
 
     def _over(self, call: Call) -> None:
         """Account for a call, once."""
@@ -127,6 +148,7 @@ class Completions:
                 version=call.served_name if call.engine else None,
                 engine=call.engine.id if call.engine else None,
                 fallback=call.fallback or None,
+                role=call.role or None,
                 status=call.status,
                 code=call.code,
                 ms=round((call.ended - call.started) * 1000, 2),

@@ -17,8 +17,12 @@ VERSION_UNAVAILABLE = "version-unavailable"
 """No ready engine could find, verify or load it."""
 ENGINE_ERROR = "engine-error"
 """The engine failed on it before the first byte."""
+DEADLINE = "deadline"
+"""No place for it came free in time: its adapter had no slot, or the engine was full."""
+CANARY_UNAVAILABLE = "canary-unavailable"
+"""The canary could not be served for any of these reasons; the live version answered."""
 
-REASONS = (NO_LIVE_VERSION, VERSION_UNAVAILABLE, ENGINE_ERROR)
+REASONS = (NO_LIVE_VERSION, VERSION_UNAVAILABLE, ENGINE_ERROR, DEADLINE, CANARY_UNAVAILABLE)
 
 
 class Attempt(NamedTuple):
@@ -28,17 +32,22 @@ class Attempt(NamedTuple):
     fallback: bool = False
 
 
-def attempts(target: Target) -> tuple[Attempt, ...]:
-    """In order. Empty when there is nothing that the policy allows to try."""
+def attempts(target: Target, first: Version | None) -> tuple[Attempt, ...]:
+    """In order, beginning with the version that was chosen. Empty when there is nothing that the
+    policy allows to try."""
     if target.wants_base:
         return (Attempt(None),)
-    first = () if target.version is None else (Attempt(target.version),)
+    tried: list[Attempt] = []
+    if first is not None:
+        tried.append(Attempt(first))
+    live = target.version
+    if first is not live and live is not None:  # a canary: what it stands in for is always there
+        tried.append(Attempt(live, fallback=True))
     if target.policy == "base":
-        return (*first, Attempt(None, fallback=True))
-    previous = target.previous
-    if target.policy == "previous" and previous is not None and previous is not target.version:
-        return (*first, Attempt(previous, fallback=True))
-    return first
+        tried.append(Attempt(None, fallback=True))
+    elif target.policy == "previous" and target.previous not in (None, first, live):
+        tried.append(Attempt(target.previous, fallback=True))
+    return tuple(tried)
 
 
 def waits(target: Target) -> bool:

@@ -10,6 +10,9 @@ from prometheus_client import Counter
 from monitoring.metrics import Metrics
 from router.call import Call
 
+_SHOWN_S = 0.001
+"""Shorter waits for a place are none."""
+
 
 class Meters:
     """One tenant's series. `tenant` is its name; monitoring.labels.NOBODY before one is known."""
@@ -36,6 +39,8 @@ class Meters:
             self._duration.observe(call.ended - call.started)
         if call.code is not None or call.status >= 400:
             self._metrics.errors_total.labels(self._tenant, call.code or call.status).inc()
+        if call.queued_s > _SHOWN_S:
+            self._metrics.replicas.queue_seconds.observe(call.queued_s)
         if call.engine is None:
             return
         if call.first_byte is not None:

@@ -11,48 +11,60 @@ from dataclasses import dataclass
 
 import structlog
 
-from registry.tenants import Tenant
 from registry.versions import Version
 from router import fallback
 from router.answer import Names, engine_error
 from router.body import Request, for_engine
+from router.call import Call
 from router.connection import ConnectionBroken
 from router.errors import (
     ApiError,
     EngineFailed,
+    EngineOverloaded,
     EngineRefusedRequest,
     EngineUnavailable,
+    RateLimited,
     VersionUnavailable,
 )
+from router.lanes import Ticket
 from router.replicas import Replicas
-from router.select import Target, select
+from router.select import CANARY, Target, choose, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
+from router.station import Crowded, EngineGone, Station, WaitedTooLong, weighted
 from router.upstream import EngineUnreachable, Exchange, Upstream
 from router.view import Replica
 
 _log = structlog.get_logger("router.reach")
 _WAIT_STEP_S = 0.05
-_CANT_LOAD = "was found but could not be loaded"  # vLLM 0.32 says this with status 400
+_CANT_LOAD = b"was found but could not be loaded"  # vLLM 0.32 says this with status 400
+_NOBODY = "No engine is available at the moment. Please try again shortly."
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """An engine that is answering. `release()` must follow."""
+    """An engine that is answering. `Reach.release` must follow."""
 
-    engine: Replica
+    station: Station
+    ticket: Ticket
     response: Exchange
     version: Version | None
     names: Names
     fallback: str
 
+    @property
+    def engine(self) -> Replica:
+        """Which."""
+        return self.station.engine
+
 
 class _Unserved(Exception):
     """No replica could serve this attempt, though at least one could be reached."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 @dataclass
@@ -64,116 +76,165 @@ class Reach:
     replicas: Replicas
     upstream: Upstream
 
-    async def open(
-        self, tenant: Tenant, target: Target, request: Request, path: str, call_id: str, shown: str
-    ) -> Reached:
-        """`shown` is the completion's id. Raises ApiError."""
+    async def open(self, call: Call, request: Request) -> Reached:
+        """Raises ApiError."""
+        target = call.target
+        assert target is not None and call.tenant is not None
+        self.replicas.retries.earn()
         deadline = time.monotonic() + target.wait_ms / 1000
         while True:
             try:
-                return await self._in_order(tenant, target, request, path, call_id, shown)
+                return await self._in_order(call, target, request)
             except (EngineUnavailable, VersionUnavailable):
                 left = deadline - time.monotonic()
                 if not fallback.waits(target) or left <= 0:
                     raise
             await self.snapshots.changed(min(left, _WAIT_STEP_S))
             if target.version is None:  # nothing was live when it came: what is now will do
-                target = select(tenant, target.asked, self.snapshots.view)
+                target = call.target = select(call.tenant, target.asked, self.snapshots.view)
 
-    def release(self, reached: Reached) -> None:
+    def release(self, reached: Reached, call: Call) -> None:
         """The exchange is over; a connection with an unread rest is closed, not reused."""
         reached.response.close()
-        self.replicas.end(reached.engine)
+        outcome = call.outcome
+        cost = weighted(outcome.prompt_tokens, outcome.completion_tokens)
+        now = time.monotonic()
+        reached.station.leave(reached.ticket, now, cost, outcome.completion_tokens)
+        if call.status == EngineFailed.status:
+            self.replicas.failed(reached.station, now, unreachable=False)
 
-    async def _in_order(
-        self, tenant: Tenant, target: Target, request: Request, path: str, call_id: str, shown: str
-    ) -> Reached:
-        reason = ""
+    async def _in_order(self, call: Call, target: Target, request: Request) -> Reached:
+        version, call.role = choose(target, call.key)
+        reason, retry_after_s = "", None
         if target.version is None and not target.wants_base:
             reason = fallback.NO_LIVE_VERSION
-        for attempt in fallback.attempts(target):
+        for attempt in fallback.attempts(target, version):
             try:
-                engine, response, served = await self._on_replicas(
-                    attempt.version, target, tenant, request, path, call_id
+                return await self._on_replicas(
+                    call, target, request, attempt.version, reason if attempt.fallback else ""
                 )
             except _Unserved as unserved:
-                reason = reason or unserved.reason
-                continue
-            names = Names(served, target.asked, shown)
-            return Reached(
-                engine, response, attempt.version, names, reason if attempt.fallback else ""
-            )
-        raise self._not_served(target, reason)
+                canary = call.role == CANARY and attempt.version is version
+                reason = reason or (fallback.CANARY_UNAVAILABLE if canary else unserved.reason)
+                retry_after_s = unserved.retry_after_s or retry_after_s
+        raise self._not_served(target, reason, retry_after_s)
 
     async def _on_replicas(
-        self,
-        version: Version | None,
-        target: Target,
-        tenant: Tenant,
-        request: Request,
-        path: str,
-        call_id: str,
-    ) -> tuple[Replica, Exchange, str]:
+        self, call: Call, target: Target, request: Request, version: Version | None, why: str
+    ) -> Reached:
         """Ask one replica after the other. Raises _Unserved, ApiError."""
         without: set[str] = set()
         reason = fallback.VERSION_UNAVAILABLE
         digest = version.digest if version else None
         while True:
-            engine = self.replicas.choose(
-                self.snapshots.view,
-                time.monotonic(),
-                base=target.base,
-                digest=digest,
-                without=without,
+            view, now = self.snapshots.view, time.monotonic()
+            station = self.replicas.choose(
+                view, now, base=target.base, digest=digest, without=without, key=call.replica_key
             )
-            if engine is None:
-                if self.replicas.reachable(self.snapshots.view, time.monotonic(), target.base):
+            if station is None:
+                if self.replicas.reachable(view, now, target.base):
                     raise _Unserved(reason)
-                raise EngineUnavailable(
-                    "No engine is available at the moment. Please try again shortly.",
-                    retry_after_s=self.settings.retry_after_s,
-                )
-            served = version.served_name if version else engine.base
-            body = for_engine(request, served, tenant.cache_salt)
-            answer = await self._ask(engine, path, body, call_id)
-            if isinstance(answer, tuple):
+                raise EngineUnavailable(_NOBODY, retry_after_s=self.settings.retry_after_s)
+            if without and not self.replicas.retries.take(now):
+                raise EngineUnavailable(_NOBODY, retry_after_s=self.settings.retry_after_s)
+            ticket = await self._enter(call, station, digest, now)
+            if ticket is None:
+                continue
+            served = version.served_name if version else station.engine.base
+            answer = await self._ask(call, station, ticket, request, served)
+            if isinstance(answer, Exchange):
+                names = Names(served, target.asked, call.completion_id)
+                return Reached(station, ticket, answer, version, names, why)
+            if answer is not None:
                 status, data = answer
                 if version is None or not _is_the_versions(status, data):
                     raise self._translated(status, data, Names(served, target.asked, ""))
                 if status >= 500:
                     reason = fallback.ENGINE_ERROR
-                _log.warning("version not served", engine=engine.id, version=served, status=status)
-            elif answer is not None:
-                return engine, answer, served
-            without.add(engine.id)
+                station.ledger.forget(version.digest)
+                _log.warning(
+                    "version not served", engine=station.engine.id, version=served, status=status
+                )
+            without.add(station.engine.id)
+
+    async def _enter(
+        self, call: Call, station: Station, digest: str | None, now: float
+    ) -> Ticket | None:
+        """A place in the engine; None when the engine broke meanwhile. Raises _Unserved, ApiError.
+
+        What a request may cost is what was estimated for it when it came in.
+        """
+        tenant = call.tenant
+        assert tenant is not None
+        cost = weighted(call.prompt_estimate, call.completion_estimate)
+        ticket = Ticket(tenant.name, tenant.weight, digest, cost, now)
+        if digest is not None:
+            self.replicas.placement.note(digest, cost)
+        try:
+            if station.enter(ticket, now):
+                return ticket
+            await station.wait(ticket, min(self.settings.queue_timeout_s, call.patience_s))
+        except Crowded as crowded:
+            if crowded.own:
+                raise RateLimited(
+                    "Too many of this tenant's requests are waiting for the engine.",
+                    limit="queue",
+                    retry_after_s=crowded.retry_after_s,
+                ) from None
+            raise _Unserved(fallback.DEADLINE, crowded.retry_after_s) from None
+        except WaitedTooLong:
+            raise _Unserved(fallback.DEADLINE, station.retry_after_s()) from None
+        except EngineGone:
+            return None
+        finally:
+            call.queued_s += time.monotonic() - now
+        return ticket
 
     async def _ask(
-        self, engine: Replica, path: str, body: bytes, call_id: str
+        self, call: Call, station: Station, ticket: Ticket, request: Request, served: str
     ) -> Exchange | tuple[int, bytes] | None:
         """A 200 response, an error's (status, body), or None when the engine can't be reached."""
-        self.replicas.begin(engine)
+        assert call.tenant is not None
+        engine, breaker = station.engine, station.breaker
+        body = for_engine(request, served, call.tenant.cache_salt)
+        breaker.begin(time.monotonic())
         try:
-            response = await self.upstream.post(engine, path, body, call_id)
+            response = await self.upstream.post(
+                engine, request.kind.path, body, call.id, call.upstream_headers
+            )
             if response.status == 200:
+                breaker.succeeded()
                 return response
             try:
                 data = await response.read()
             finally:
                 response.close()
         except (EngineUnreachable, ConnectionBroken) as error:
+            now = time.monotonic()
             _log.warning("engine unreachable", engine=engine.id, error=type(error).__name__)
-            self.replicas.cool(engine, time.monotonic())
-            self.replicas.end(engine)
+            self.replicas.failed(station, now, unreachable=True)
+            station.leave(ticket, now, 0.0)
             return None
         except BaseException:  # cancelled: the client left
-            self.replicas.end(engine)
+            breaker.abandoned()
+            station.leave(ticket, time.monotonic(), ticket.cost)
             raise
-        self.replicas.end(engine)
+        now = time.monotonic()
+        station.leave(ticket, now, 0.0)
+        if response.status >= 500:
+            self.replicas.failed(station, now, unreachable=False)
+        else:
+            breaker.succeeded()
         return response.status, data
 
-    def _not_served(self, target: Target, reason: str) -> ApiError:
+    def _not_served(self, target: Target, reason: str, retry_after_s: float | None) -> ApiError:
         if reason == fallback.ENGINE_ERROR:
             return EngineFailed("The engine failed while it served this model.")
+        if reason == fallback.DEADLINE:
+            return EngineOverloaded(
+                "The engine is busy and no place came free in time. Please try again later.",
+                retry_after_s=retry_after_s or self.settings.retry_after_s,
+            )
         message = f"The model `{target.asked}` can't be served at the moment."
         if reason == fallback.NO_LIVE_VERSION:
             message = f"The model `{target.asked}` has no live version yet."
@@ -197,4 +258,4 @@ class Reach:
 
 def _is_the_versions(status: int, data: bytes) -> bool:
     """Whether an error means that this engine can't serve this version, whatever the request."""
-    return status in (404, 500) or (status == 400 and _CANT_LOAD.encode() in data)
+    return status in (404, 500) or (status == 400 and _CANT_LOAD in data)

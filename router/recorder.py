@@ -112,7 +112,8 @@ class Recorder:
         assert call.tenant and call.target and call.engine
         version, target, first = call.version, call.target, call.first_byte
         keep = call.tenant.store_text and len(call.messages) <= self._settings.record_text_bytes
-        sketched = self._sketches(call.tenant.name).take(call.ended) == 0
+        # A shadow's prompt is counted with the exchange that it copies.
+        sketched = call.shadow_of is None and self._sketches(call.tenant.name).take(call.ended) == 0
         conversation = _conversation(call.messages) if keep or sketched else []
         return Exchange(
             id=call.completion_id,
@@ -122,6 +123,9 @@ class Recorder:
             digest=version.digest if version else None,
             served=call.served,
             fallback=call.fallback,
+            role=call.role if version else "",
+            shadow_of=call.shadow_of,
+            queue_ms=call.queued_s * 1000,
             engine_id=call.engine.id,
             status=call.status,
             created_at=call.created_at,

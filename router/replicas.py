@@ -1,35 +1,39 @@
 """Replicas: which ready engine gets a request. Decides in memory; awaits nothing.
 
-First those where the version is warm, then the one with the fewest requests of this router's under
-way. An engine that refused or dropped a connection is left alone for a moment, whatever the
-registry still says of it.
+Among the replicas where the version is at home (any, for the base): the one that the conversation
+went to before, where that costs nothing; else the less loaded of two. A replica whose breaker is
+open is left alone, whatever the registry still says of it. When all homes are busy and another
+replica has a free slot, the version gets a home there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import random
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from router.breaker import OPEN, Breaker, RetryBudget
+from router.lanes import Lane, Rules
+from router.ledger import Ledger
+from router.placement import Placement, Room
+from router.settings import RouterSettings
+from router.station import Station
 from router.view import Replica, View
+
+_STICKY = 0.1
+"""How much fuller than the emptiest a conversation's own replica may be."""
 
 
 @dataclass
 class Replicas:
     """What this router knows of engines from its own traffic. Times are monotonic seconds."""
 
-    cooldown_s: float
-    in_flight: dict[str, int] = field(default_factory=dict)
-    cooling: dict[str, float] = field(default_factory=dict)
-    """Engine id → until when it is left alone."""
-
-    def reachable(self, view: View, now: float, base: str | None = None) -> list[Replica]:
-        """Ready engines that serve the base and are not cooling down."""
-        cooling = self.cooling
-        return [
-            engine
-            for engine in view.ready
-            if (base is None or engine.base == base) and cooling.get(engine.id, 0.0) <= now
-        ]
+    settings: RouterSettings
+    stations: dict[str, Station] = field(default_factory=dict)
+    placement: Placement = field(default_factory=Placement)
+    retries: RetryBudget = field(default_factory=RetryBudget)
+    _view: View | None = None
+    _ready: tuple[Station, ...] = ()
 
     def choose(
         self,
@@ -39,29 +43,129 @@ class Replicas:
         base: str | None = None,
         digest: str | None = None,
         without: Collection[str] = (),
-    ) -> Replica | None:
-        """The engine for a version (by digest) or the base; None when there is none to ask."""
-        engines = self.reachable(view, now, base)
+        key: int = 0,
+    ) -> Station | None:
+        """The station for a version (by digest) or the base; None when there is none to ask.
+
+        `key`: a number that is the same for all requests of a conversation, 0 for none.
+        """
+        if view is not self._view:
+            self._adopt(view)
+        stations = self._ready
+        if len(stations) == 1 and not without:
+            only = stations[0]
+            if (base is None or only.engine.base == base) and only.breaker.allows(now):
+                failed = digest is not None and only.engine.id in view.failed_in(digest)
+                return None if failed else only
+            return None
+        failed_in = view.failed_in(digest) if digest is not None else ()
+        usable = [
+            station
+            for station in stations
+            if (base is None or station.engine.base == base)
+            and station.engine.id not in without
+            and station.engine.id not in failed_in
+            and station.breaker.allows(now)
+        ]
+        if len(usable) < 2:
+            return usable[0] if usable else None
         if digest is not None:
-            failed = view.failed_in(digest)
-            engines = [engine for engine in engines if engine.id not in failed]
-        if without:
-            engines = [engine for engine in engines if engine.id not in without]
-        if len(engines) > 1 and digest is not None:
-            warm = view.warm_in(digest)
-            engines = [engine for engine in engines if engine.id in warm] or engines
-        if len(engines) < 2:
-            return engines[0] if engines else None
-        return min(engines, key=lambda engine: self.in_flight.get(engine.id, 0))
+            usable = self._at_home(digest, usable)
+        return _pick(usable, key)
 
-    def begin(self, engine: Replica) -> None:
-        """A request goes there."""
-        self.in_flight[engine.id] = self.in_flight.get(engine.id, 0) + 1
+    def reachable(self, view: View, now: float, base: str | None = None) -> bool:
+        """Whether any ready engine that serves the base may be asked."""
+        if view is not self._view:
+            self._adopt(view)
+        return any(
+            (base is None or station.engine.base == base) and station.breaker.allows(now)
+            for station in self._ready
+        )
 
-    def end(self, engine: Replica) -> None:
-        """It is over."""
-        self.in_flight[engine.id] -= 1
+    def tick(self, view: View, now: float) -> None:
+        """Now and then: let placement follow the traffic, and forget tenants that are gone."""
+        if view is not self._view:
+            self._adopt(view)
+        if len(self._ready) > 1:
+            self.placement.tick(now, [_room(station) for station in self._ready])
+        for station in self.stations.values():
+            station.lane.tidy(now)
 
-    def cool(self, engine: Replica, now: float) -> None:
-        """Leave the engine alone for a while."""
-        self.cooling[engine.id] = now + self.cooldown_s
+    def states(self, now: float) -> Iterator[tuple[Station, str]]:
+        """Each station and its breaker's state."""
+        for station in self.stations.values():
+            yield station, station.breaker.state(now)
+
+    def failed(self, station: Station, now: float, *, unreachable: bool) -> None:
+        """The engine did not answer, or with a failure of its own."""
+        station.breaker.failed(now, unreachable=unreachable)
+        if station.breaker.state(now) == OPEN:
+            station.send_away()
+
+    def _at_home(self, digest: str, usable: list[Station]) -> list[Station]:
+        rooms = [_room(station) for station in usable]
+        ids = self.placement.of(digest, rooms)
+        homes = [station for station in usable if station.engine.id in ids]
+        if all(station.lane.queued or station.load >= 1.0 for station in homes):
+            free = [
+                station
+                for station in usable
+                if station not in homes
+                and not station.lane.queued
+                and station.load < 0.5
+                and self.placement.holds(station.engine.id) < station.lane.slots
+            ]
+            if free:
+                spare = min(free, key=lambda station: station.load)
+                self.placement.spread(digest, spare.engine.id)
+                return [spare]
+        return homes
+
+    def _adopt(self, view: View) -> None:
+        """Follow the registry: engines that came, went, or were started again."""
+        self._view = view
+        ready = []
+        for engine in view.ready:
+            station = self.stations.get(engine.id)
+            if station is None or station.engine.started_at != engine.started_at:
+                if station is not None:
+                    station.send_away()
+                station = self.stations[engine.id] = self._station(engine)
+            station.engine = engine
+            ready.append(station)
+        for digest, ids in view.warm.items():
+            for engine_id in ids:
+                if engine_id in self.stations:
+                    self.stations[engine_id].ledger.acknowledged((digest,))
+        known = {engine.id for engine in view.snapshot.engines}
+        for gone in [i for i in self.stations if i not in known]:
+            self.stations.pop(gone).send_away()
+        self._ready = tuple(ready)
+
+    def _station(self, engine: Replica) -> Station:
+        settings = self.settings
+        # Each worker process of a router takes its part; routers on other machines are not known.
+        seats = max(1, -(-engine.seats // settings.workers))
+        return Station(
+            engine=engine,
+            lane=Lane(seats, engine.slots, Rules(settings.max_slowdown, settings.aging_s)),
+            ledger=Ledger(engine.slots, engine.host_slots),
+            breaker=Breaker(settings.cooldown_s),
+            queue_limit=settings.queue_limit,
+        )
+
+
+def _room(station: Station) -> Room:
+    return Room(station.engine.id, station.lane.slots)
+
+
+def _pick(stations: list[Station], key: int) -> Station:
+    if len(stations) == 1:
+        return stations[0]
+    emptiest = min(station.load for station in stations)
+    if key:
+        own = stations[key % len(stations)]
+        if own.load <= emptiest + _STICKY:
+            return own
+    first, second = random.sample(stations, 2) if len(stations) > 2 else stations
+    return first if first.load <= second.load else second

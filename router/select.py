@@ -1,10 +1,13 @@
 """Selection: which version a name means, for this tenant, at this moment. Pure.
 
-A name is, in this order: the tenant's alias, an exact served version of the tenant's
-(`adapter@12hex`), a base, or absent (the tenant's default alias, or a base when it has none).
-Whatever else there is, another tenant's names included, is one and the same ModelNotFound.
+A name is, in this order: the tenant's alias, an exact version of the tenant's (`adapter@12hex`, or
+`ft:<base>:<tenant>:<adapter>:<12hex>`), a base, or absent (the tenant's default alias, or a base
+when it has none). Whatever else there is, another tenant's names included, is one and the same
+ModelNotFound.
 
-A request selects once. What it got stays what it is served by, whatever is flipped meanwhile.
+A request selects once. What it got stays what it is served by, whatever is flipped meanwhile. Which
+of an alias's versions that is, when it has a canary, follows from the conversation alone
+(`choose`), so one conversation never mixes versions.
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ class Target:
     base: str | None = None
     policy: str = "fail"
     wait_ms: int = 0
+    canary: Version | None = None
+    shadow: Version | None = None
 
     @property
     def wants_base(self) -> bool:
@@ -55,6 +60,24 @@ def select(tenant: Tenant, model: str | None, view: View) -> Target:
     return target
 
 
+LIVE, CANARY, SHADOW = "live", "canary", "shadow"
+"""What a version is for a request that came by an alias; "" for every other way."""
+
+
+def choose(target: Target, key: int) -> tuple[Version | None, str]:
+    """The version that answers, and what it is: LIVE, CANARY or "".
+
+    `key`: 64 bits that are the same for all requests of a conversation (router/conversation.py).
+    As the weight grows, those who were with the canary stay with it.
+    """
+    alias = target.alias
+    if alias is None or target.version is None:
+        return target.version, ""
+    if target.canary is not None and key / 2**64 < alias.canary_weight:
+        return target.canary, CANARY
+    return target.version, LIVE
+
+
 def _select(tenant: Tenant, model: str | None, view: View) -> Target:
     snapshot = view.snapshot
     name = model or tenant.default_alias
@@ -64,7 +87,7 @@ def _select(tenant: Tenant, model: str | None, view: View) -> Target:
     alias = snapshot.aliases.get((tenant.name, name))
     if alias is not None:
         return _of_alias(name, alias, view)
-    version = snapshot.served.get(name)
+    version = snapshot.served.get(name) or view.fine_tuned.get(name)
     if version is not None and version.tenant == tenant.name and version.state in SERVABLE:
         return Target(
             asked=name, adapter=version.adapter, version=version, base=base_of(version, view)
@@ -86,6 +109,8 @@ def _of_alias(name: str, alias: Alias, view: View) -> Target:
     previous = versions.get(alias.previous) if alias.previous else None
     if previous is not None and previous.state not in SERVABLE:
         previous = None
+    canary = versions.get(alias.canary) if alias.canary and alias.canary_weight > 0 else None
+    shadow = versions.get(alias.shadow) if alias.shadow and alias.shadow_share > 0 else None
     known = live or previous
     return Target(
         asked=name,
@@ -96,4 +121,6 @@ def _of_alias(name: str, alias: Alias, view: View) -> Target:
         base=base_of(known, view) if known else None,
         policy=alias.fallback,
         wait_ms=alias.wait_ms,
+        canary=canary if canary is not None and canary.state in SERVABLE else None,
+        shadow=shadow if shadow is not None and shadow.state in SERVABLE else None,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from registry.engines import Engine
 from registry.snapshot import Snapshot
 from registry.tenants import Tenant
+from registry.versions import Version
 
 _NONE: frozenset[str] = frozenset()
 
@@ -25,6 +26,11 @@ class Replica:
     id: str
     url: str
     base: str
+    started_at: float = 0.0
+    """Seconds since the epoch: a later one is another process, with nothing loaded."""
+    seats: int = 64
+    slots: int = 16
+    host_slots: int = 64
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class View:
     """Names under which bases can be asked for; the first is the one nobody had to name."""
     warm: Mapping[str, frozenset[str]] = field(default_factory=dict)
     failed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    fine_tuned: Mapping[str, Version] = field(default_factory=dict)
+    """Versions by the name that the fine-tuning API gives them."""
     memo: dict[tuple[str, str | None], Any] = field(default_factory=dict, compare=False)
     """Room for `select` to remember what each (tenant, name) means for as long as this view is."""
 
@@ -78,8 +86,17 @@ def derive(snapshot: Snapshot, stale_s: float) -> View:
         bases=tuple(dict.fromkeys([*(e.base for e in ready), *(e.base for e in snapshot.engines)])),
         warm={digest: frozenset(ids) for digest, ids in placed["warm"].items()},
         failed={digest: frozenset(ids) for digest, ids in placed["failed"].items()},
+        fine_tuned={v.fine_tuned_name: v for v in snapshot.versions.values()},
     )
 
 
 def _replica(engine: Engine) -> Replica:
-    return Replica(engine.id, engine.url, engine.base)
+    return Replica(
+        engine.id,
+        engine.url,
+        engine.base,
+        engine.started_at,
+        engine.max_num_seqs,
+        engine.max_loras,
+        engine.max_cpu_loras,
+    )

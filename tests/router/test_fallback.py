@@ -142,7 +142,7 @@ def test_what_is_tried_follows_the_policy() -> None:
             "n", alias, "n", version=version, previous=previous, policy=policy, wait_ms=5
         )
         assert waits(target) == (policy == "wait")
-        return [attempt.version for attempt in attempts(target)]
+        return [attempt.version for attempt in attempts(target, version)]
 
     assert order("base") == [live, None]
     assert order("previous") == [live, previous]
@@ -150,5 +150,5 @@ def test_what_is_tried_follows_the_policy() -> None:
     assert order("base", None) == [None]
     assert order("previous", None) == [previous]
     assert order("fail", None) == []
-    assert [a.version for a in attempts(Target("base"))] == [None]
+    assert [a.version for a in attempts(Target("base"), None)] == [None]
     assert Tenant(name="t").name == "t"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.aliases import Alias
-from registry.engines import Engine, Placement
+from registry.engines import Engine
 from registry.names import served_name
 from registry.snapshot import Snapshot
 from registry.tenants import Tenant
@@ -15,6 +15,7 @@ from registry.versions import TRANSITIONS, Version
 from router.errors import ModelNotFound
 from router.replicas import Replicas
 from router.select import SERVABLE, Target, select
+from router.settings import RouterSettings
 from router.view import View, derive
 
 BASE = "switchyard-tiny"
@@ -121,7 +122,18 @@ def test_without_a_model_the_default_alias_or_the_base_is_meant() -> None:
 
 
 def engine_of(name: str, state: str = "ready", seen: float = 100.0) -> Engine:
-    return Engine(id=name, url=f"http://{name}", base=BASE, state=state, heartbeat_at=seen)
+    return Engine(
+        id=name,
+        url=f"http://{name}",
+        base=BASE,
+        state=state,
+        heartbeat_at=seen,
+        started_at=1.0,
+        max_loras=4,
+        max_lora_rank=16,
+        max_cpu_loras=64,
+        max_num_seqs=64,
+    )
 
 
 def test_only_ready_and_fresh_engines_are_used() -> None:
@@ -133,31 +145,10 @@ def test_only_ready_and_fresh_engines_are_used() -> None:
     )
     view = derive(Snapshot(taken_at=101.0, engines=engines), 15.0)
     assert [engine.id for engine in view.ready] == ["fresh"]
-    assert Replicas(1.0).choose(view, 0.0, base="another") is None
-
-
-def test_warm_engines_first_then_the_least_busy_and_never_a_failed_or_cooling_one() -> None:
-    engines = tuple(engine_of(name) for name in "abcd")
-    placements = {
-        (name, "v"): Placement(engine_id=name, digest="v", state=state)
-        for name, state in (("a", "failed"), ("b", "warm"), ("c", "warm"))
-    }
-    view = derive(Snapshot(taken_at=100.0, engines=engines, placements=placements), 15.0)
-    replicas = Replicas(cooldown_s=1.0)
-
-    def chosen(now: float = 0.0, **options: object) -> str | None:
-        engine = replicas.choose(view, now, digest="v", **options)  # type: ignore[arg-type]
-        return engine.id if engine else None
-
-    replicas.begin(view.ready[1])
-    assert chosen() == "c"
-    replicas.cool(view.ready[2], now=0.0)
-    assert chosen() == "b"
-    assert chosen(without={"b"}) == "d"
-    assert chosen(without={"b", "d"}) is None
-    assert chosen(now=1.0) == "c"
-    replicas.end(view.ready[1])
-    assert replicas.choose(view, 0.0) is view.ready[0]
+    replicas = Replicas(RouterSettings())
+    assert replicas.choose(view, 0.0, base="another") is None
+    chosen = replicas.choose(view, 0.0, digest="v")
+    assert chosen is not None and chosen.engine.id == "fresh"
 
 
 def test_an_unknown_name_is_told_back_shortened() -> None:

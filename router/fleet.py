@@ -1,0 +1,61 @@
+"""The fleet: what this router does about its replicas now and then, and what it shows of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from monitoring.metrics import Metrics
+from router.breaker import CLOSED, HALF_OPEN, OPEN
+from router.replicas import Replicas
+from router.snapshots import Snapshots
+from router.traces import trace
+
+_log = structlog.get_logger("router.fleet")
+_STATES = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
+_INTERVAL_S = 0.5
+
+
+class Fleet:
+    """A loop: placement follows the traffic, metrics follow the replicas."""
+
+    def __init__(self, replicas: Replicas, snapshots: Snapshots, metrics: Metrics) -> None:
+        self._replicas = replicas
+        self._snapshots = snapshots
+        self._metrics = metrics
+        self._shown: set[str] = set()
+
+    async def startup(self) -> None:
+        """Nothing to open."""
+
+    async def tick(self) -> None:
+        """One round."""
+        now = time.monotonic()
+        self._replicas.tick(self._snapshots.view, now)
+        seen = set()
+        for station, state in self._replicas.states(now):
+            name, lane, metrics = station.engine.id, station.lane, self._metrics.replicas
+            seen.add(name)
+            metrics.running.labels(name).set(lane.running)
+            metrics.queued.labels(name).set(lane.queued)
+            metrics.adapters.labels(name).set(len(lane.active))
+            metrics.breaker.labels(name).set(_STATES[state])
+            for source, count in station.take_loads().items():
+                metrics.loads_total.labels(name, source).inc(count)
+        for gone in self._shown - seen:
+            self._metrics.replicas.forget(gone)
+        self._shown = seen
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            try:
+                await self.tick()
+            except Exception as error:  # the loop's edge
+                _log.error("fleet round failed", traceback=trace(error))
+
+    async def shutdown(self) -> None:
+        """Nothing to close."""
