@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 
-def configure(process: str) -> None:
-    """Called once by the process commands, before anything logs."""
+def configure(process: str, **more: object) -> None:
+    """Called once by the process commands, before anything logs. Every line says `process` and
+    `more`."""
     import structlog
 
     terminal = sys.stderr.isatty()
@@ -24,7 +25,8 @@ def configure(process: str) -> None:
             *([] if terminal else [traces]),
             console if terminal else structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write a line: several workers share the stream.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
+    structlog.contextvars.bind_contextvars(process=process, **more)

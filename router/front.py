@@ -7,14 +7,15 @@ without its insides.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.errors import InternalError
-from router.http import ClientLeft, new_id, send_error
+from router.errors import InternalError, ShuttingDown
+from router.http import ClientLeft, cut_off, new_id, resume, send_error
 from router.traces import trace
 
 _log = structlog.get_logger("router.front")
@@ -51,6 +52,11 @@ class Front:
             await self._app(scope, receive, with_id)
         except ClientLeft:
             return
+        except asyncio.CancelledError as error:
+            if not cut_off(error) or started:
+                raise
+            resume()
+            await send_error(send, ShuttingDown(), [header])
         except Exception as error:  # the edge: a bug of ours must not show its insides
             _log.error("request failed", request=request_id, traceback=trace(error))
             if not started:

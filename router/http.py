@@ -28,6 +28,22 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
+CUT_OFF = "the router ends and the request outlasted its drain"
+
+
+def cut_off(error: asyncio.CancelledError) -> bool:
+    """Whether a task was cancelled because the router ends. The client is still there: whoever
+    catches this calls `resume` and says so to it, within a second."""
+    return error.args == (CUT_OFF,)
+
+
+def resume() -> None:
+    """A cancellation was caught, and the task goes on."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+
+
 class ClientLeft(Exception):
     """The client closed the connection before it had its answer."""
 

@@ -15,8 +15,8 @@ from starlette.types import Send
 from router.body import Request
 from router.call import Call
 from router.connection import ConnectionBroken
-from router.errors import EngineUnavailable
-from router.http import JSON, send_whole
+from router.errors import EngineUnavailable, ShuttingDown
+from router.http import JSON, cut_off, resume, send_whole
 from router.kinds import Stream
 from router.reach import Reached
 from router.settings import RouterSettings
@@ -73,6 +73,7 @@ async def stream(
     call.outcome = relay.outcome
     keeps = call.tenant is not None and call.tenant.store_text
     room = settings.record_text_bytes if keeps else 0
+    cut: ShuttingDown | None = None
     try:
         block = await _next(reached, relay)
         if relay.broken is not None and not block:
@@ -86,16 +87,21 @@ async def stream(
             await send({"type": "http.response.body", "body": block, "more_body": True})
             block = await _next(reached, relay)
         _keep(call, block, room)
+    except asyncio.CancelledError as error:
+        if not cut_off(error) or call.first_byte is None:
+            raise
+        resume()
+        cut, block = ShuttingDown(), b""
     finally:  # the client may have left
         if not relay.outcome.told:
             relay.outcome.settle(call.prompt_estimate or 1 + len(request.prompt) // _BYTES_A_TOKEN)
-    broken = relay.broken
+    broken = cut or relay.broken
     if broken is not None:
         call.status, call.code = broken.status, broken.code
         block += relay.last(broken)
     over(call)
     await send({"type": "http.response.body", "body": block})
-    if relay.done:
+    if relay.done and cut is None:
         await _drain(reached)
 
 

@@ -1,4 +1,4 @@
-"""The router process: uvicorn with uvloop and httptools, and the metrics on a port of their own.
+"""A router process: uvicorn with uvloop and httptools, and the metrics on a port of their own.
 
 Server(settings, registry, metrics).run()      # until SIGTERM or SIGINT, then drains
 """
@@ -6,49 +6,59 @@ Server(settings, registry, metrics).run()      # until SIGTERM or SIGINT, then d
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import gc
 import socket
 import sys
-from collections.abc import Generator
+import threading
 
 import structlog
 import uvicorn
 
 from monitoring import exposition
 from monitoring.metrics import Metrics
+from monitoring.slate import evaluate
 from registry import Registry
+from router.admin.server import AdminServer
+from router.admin.server import PortInUse as AdminPortInUse
 from router.app import create_app
+from router.drain import DrainingServer
+from router.health import Health
+from router.listener import BACKLOG, PortInUse, bind
+from router.seat import Seat
 from router.settings import RouterSettings
 
+__all__ = ["PortInUse", "Server"]
+
 _log = structlog.get_logger("router.server")
-_BACKLOG = 2048
-
-
-class PortInUse(Exception):
-    """The router's port can't be bound."""
-
-    def __init__(self, host: str, port: int, why: str) -> None:
-        super().__init__(
-            f"can't listen on {host}:{port}: {why}. Stop what listens there, or set another "
-            "SWITCHYARD_ROUTER_PORT"
-        )
+_EVALUATE_S = 0.5
 
 
 class Server:
-    """One router. `startup` binds both ports, so that a taken one shows at once; `run` serves.
+    """One router. `startup` binds its ports, so that a taken one shows at once; `run` serves.
 
-    Raises PortInUse, monitoring.exposition.PortInUse.
+    With a `seat` it is one worker of several: it answers at the seat's socket, and its parent
+    (router/workers.py) shows metrics and the admin API for all of them.
+    Raises PortInUse, monitoring.exposition.PortInUse, router.admin.server.PortInUse.
     """
 
-    def __init__(self, settings: RouterSettings, registry: Registry, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: RouterSettings,
+        registry: Registry,
+        metrics: Metrics,
+        *,
+        seat: Seat | None = None,
+    ) -> None:
         self.settings = settings
         self._metrics = metrics
-        self.app = create_app(settings, registry, metrics)
+        self._seat = seat
+        report = None if seat is None else seat.report_alive
+        self.health = Health(metrics, settings.stall_s, on_turn=report)
+        self.app = create_app(settings, registry, metrics, health=self.health)
         self._socket: socket.socket | None = None
         self._exposition: exposition.Server | None = None
-        self._uvicorn = _Uvicorn(
+        self._admin = AdminServer(settings, registry)
+        self._uvicorn = DrainingServer(
             uvicorn.Config(
                 self.app,
                 loop="uvloop",
@@ -60,9 +70,10 @@ class Server:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-            )
+                backlog=BACKLOG,
+            ),
+            self.health,
+            settings,
         )
 
     @property
@@ -80,16 +91,30 @@ class Server:
             raise RuntimeError("the router was not started")
         return self._exposition.url
 
+    @property
+    def admin_url(self) -> str | None:
+        """Where the admin API listens; None where there is none."""
+        return self._admin.url
+
     def startup(self) -> None:
         """Bind the ports. Raises PortInUse."""
         settings = self.settings
-        self._socket = _bind(settings.host, settings.port)
+        if self._seat is not None:
+            self._socket = self._seat.socket()
+            return
+        self._socket = bind(settings.host, settings.port)
         try:
             self._exposition = exposition.serve(
-                self._metrics, settings.metrics_port, settings.metrics_host
+                self._metrics,
+                settings.metrics_port,
+                settings.metrics_host,
+                health=self.health.trouble,
             )
-        except exposition.PortInUse:
+            self._admin.startup()
+        except (exposition.PortInUse, AdminPortInUse):
             self._socket.close()
+            if self._exposition is not None:
+                self._exposition.close()
             raise
 
     def run(self) -> None:
@@ -103,40 +128,33 @@ class Server:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20000, 50, 1000)
-        _log.info("router listens", url=self.url, metrics=self.metrics_url)
+        evaluating: threading.Event | None = None
+        if self._seat is None:
+            _log.info("router listens", url=self.url, metrics=self.metrics_url)
+        else:
+            evaluating = self._evaluate_gauges()
         try:
             with asyncio.Runner(loop_factory=self._uvicorn.config.get_loop_factory()) as runner:
                 runner.run(self._uvicorn.serve(sockets=[self._socket]))
         finally:
+            if evaluating is not None:
+                evaluating.set()
             self._socket.close()
             if self._exposition is not None:
                 self._exposition.close()
+            self._admin.shutdown()
 
     def shutdown(self) -> None:
         """Ask `run` to end; callable from any thread."""
-        self._uvicorn.should_exit = True
+        self._uvicorn.ask_to_end()
 
+    def _evaluate_gauges(self) -> threading.Event:
+        """Gauges with a function are asked at a scrape; the parent, which answers that, can't."""
+        over = threading.Event()
 
-class _Uvicorn(uvicorn.Server):
-    """A signal asks for a drain. uvicorn would raise it again afterwards and the process would die
-    of it, before whoever composed the process could close what it opened and exit with 0."""
+        def run() -> None:
+            while not over.wait(_EVALUATE_S):
+                evaluate(self._metrics.registry)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        why = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror
-        raise PortInUse(host, port, why or str(error)) from error
-    return listener
+        threading.Thread(target=run, name="gauges", daemon=True).start()
+        return over
