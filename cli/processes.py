@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import typer
 
-from cli import logs, room_settings
+from cli import engine_plan, logs, room_settings
 from cli.errors import NotStartable
 from cli.invocation import Invocation, opened
 
@@ -30,6 +30,8 @@ def attach(app: typer.Typer) -> None:
         group = typer.Typer(no_args_is_help=True, help=text)
         group.callback()(_nothing)  # keeps `run` a word of its own
         group.command("run")(command)
+        if name == "engine":
+            group.command("plan")(engine_plan.engine_plan)
         app.add_typer(group, name=name)
 
 
@@ -43,6 +45,8 @@ def engine_run(context: typer.Context) -> None:
     logs.configure("engine")
     settings = room_settings.engine(Invocation.of(context).home)
     with opened(context) as registry:
+        if settings.plan:
+            settings = engine_plan.at_start(registry, settings)
         supervisor = EngineSupervisor(settings, registry, Metrics())
 
         async def run() -> None:

@@ -7,8 +7,9 @@ hands rows over. `sketch` is what drift is computed from, and can't be turned ba
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import ForeignKey, LargeBinary, delete, func, select
+from sqlalchemy import ForeignKey, Integer, LargeBinary, cast, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
@@ -75,6 +76,19 @@ class Feedback(Base):
     used_in_job: Mapped[str | None]
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What the last requests were like: how many were looked at, how many distinct versions
+    answered within the busiest window, and the tokens (prompt and answer) of a long one."""
+
+    requests: int
+    busiest: int
+    long_tokens: int
+
+
+_LOOKED_AT = 100_000
+
+
 class Exchanges:
     """Exchanges and feedback in the registry."""
 
@@ -117,6 +131,27 @@ class Exchanges:
         """The newest exchange's number, 0 when there is none."""
         with self._database.read() as session:
             return session.scalar(select(func.max(Exchange.number))) or 0
+
+    def traffic(self, since: float, window_s: float = 60.0, long: float = 0.95) -> Traffic:
+        """Of the answered requests since a time (seconds since the epoch), the newest 100,000 at
+        most; `long` is the percentile (0…1) that counts as a long request."""
+        newest = self.last_number() - _LOOKED_AT
+        recent = (Exchange.number > newest, Exchange.created_at >= since, Exchange.status == 200)
+        window = cast(Exchange.created_at / window_s, Integer)
+        distinct = func.count(func.distinct(Exchange.digest))
+        tokens = Exchange.prompt_tokens + Exchange.completion_tokens
+        with self._database.read() as session:
+            count = session.scalar(select(func.count()).select_from(Exchange).where(*recent)) or 0
+            if count == 0:
+                return Traffic(0, 0, 0)
+            busiest = session.scalar(
+                select(distinct).where(*recent).group_by(window).order_by(distinct.desc()).limit(1)
+            )
+            at = min(count - 1, int(count * long))
+            longest = session.scalar(
+                select(tokens).where(*recent).order_by(tokens).offset(at).limit(1)
+            )
+        return Traffic(count, busiest or 0, longest or 0)
 
     def forget_before(self, created_at: float, tenant: str | None = None) -> int:
         """Delete exchanges older than a time (retention); how many went."""

@@ -93,6 +93,12 @@ class EngineSettings:
     backoff_s: float = field(default=0.5, metadata={"range": (0, 600)})
     """Before the first respawn; doubles up to `backoff_max_s`, falls back after a good start."""
     backoff_max_s: float = field(default=30.0, metadata={"range": (0, 3600)})
+    plan: bool = False
+    """Plan max_loras, max_lora_rank and max_cpu_loras at the start (`switchyard engine plan`)
+    instead of taking them from here."""
+    memory_gib: float | None = field(default=None, metadata={"range": (0.1, 65536)})
+    """What the plan may count on: on a CPU for the whole engine, on a GPU the GPU's memory. None:
+    what is free here, or what the GPU has."""
     load_log: Path | None = None
     """For measurements: a file that gets a line for each adapter read and each slot filled."""
 
