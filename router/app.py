@@ -31,7 +31,7 @@ from router.health import Health
 from router.http import JSON, header, read_body
 from router.keys import authenticate
 from router.kinds import KINDS
-from router.limits import Limits
+from router.limits import open_limits
 from router.reach import Reach
 from router.recorder import Recorder
 from router.replicas import Replicas
@@ -58,7 +58,7 @@ def create_app(
     recorder = Recorder(settings, registry, metrics, sketch=sketch)
     upstream = Upstream(settings)
     replicas = Replicas(settings)
-    limits = Limits()
+    limits = open_limits(settings, metrics)
     reach = Reach(settings, snapshots, replicas, upstream)
     shadows = Shadows(settings, reach, recorder, metrics)
     fleet = Fleet(replicas, snapshots, metrics)
@@ -71,6 +71,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await upstream.startup()
         await snapshots.startup()
+        await limits.startup()
         loops = [asyncio.create_task(loop.run()) for loop in (snapshots, recorder, health, fleet)]
         for name, task in zip(("snapshots", "recorder"), loops, strict=False):
             health.watch(name, task)
@@ -81,6 +82,7 @@ def create_app(
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await shadows.shutdown()
+            await limits.shutdown()
             await recorder.shutdown()
             await upstream.shutdown()
 

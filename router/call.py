@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from registry.tenants import Tenant
 from registry.versions import Version
+from router.admission import Admission
 from router.answer import Outcome
 from router.errors import Headers
 from router.select import CANARY, Target
@@ -55,7 +56,12 @@ class Call:
     outcome: Outcome = field(default_factory=Outcome)
     limits: Headers = field(default_factory=list)
     """`x-ratelimit-*`, where the tenant has limits."""
-    admitted: bool = False
+    admission: Admission | None = None
+    """What it took of the tenant's limits, once it was let in."""
+    weight: int = 0
+    """Of its body, as estimates go by it."""
+    sent: bool = False
+    """Whether an engine was asked: it may be at work before anything of it is seen."""
     kept: list[bytes] = field(default_factory=list)
     ended: float = 0.0
 

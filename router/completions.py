@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from monitoring.labels import NOBODY
+from registry.tenants import Tenant
 from router import conversation, relay
+from router.admission import Admission
 from router.body import Request, parse
 from router.call import CLIENT_LEFT, Call
 from router.errors import ApiError, InternalError, ShuttingDown
+from router.estimate import Estimator, weigh
 from router.http import ClientLeft, Watch, cut_off, header, new_id, read_body, resume, send_error
 from router.keys import authenticate
-from router.kinds import Kind
+from router.kinds import EMBEDDINGS, Kind
 from router.limits import Limits
 from router.reach import Reach
 from router.recorder import Recorder
@@ -45,6 +48,8 @@ class Completions:
     limits: Limits
     shadows: Shadows
     clock: Callable[[], float] = time.time
+    estimator: Estimator = field(default_factory=Estimator)
+    """Each endpoint's own: what one takes says little of another."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_id()
@@ -62,12 +67,11 @@ class Completions:
             tenant = authenticate(header(scope, b"authorization"), snapshots.view, call.created_at)
             call.tenant = tenant
             snapshots.meters(tenant.name).in_flight.inc()
-            call.limits = self.limits.begin(tenant, call.started)
-            call.admitted = True
             raw = await read_body(scope, receive, self.settings.max_body_bytes)
             request = parse(raw, self.kind, self.settings)
             call.messages = request.messages
             target = call.target = select(tenant, request.model, snapshots.view)
+            await self._admit(call, tenant, raw, request)
             self._find_out(call, target, request, scope)
             watch = Watch(receive, self.settings.watch_after_s)
             reached = await self.reach.open(call, request)
@@ -112,6 +116,26 @@ class Completions:
                 watch.stop()
             self._over(call)
 
+    async def _admit(self, call: Call, tenant: Tenant, raw: bytes, request: Request) -> None:
+        """Within its limits, by what it may take? Raises RateLimited."""
+        call.weight = weigh(raw)
+        prompt, completion = self.estimator.estimate(tenant.name, call.weight, request.fields)
+        call.prompt_estimate = prompt
+        call.completion_estimate = 0 if self.kind is EMBEDDINGS else completion
+        call.admission = await self.limits.admit(tenant, prompt + call.completion_estimate)
+        call.limits = call.admission.headers
+
+    def _settle(self, call: Call, admission: Admission) -> None:
+        """What it really took; 0 where no engine began, or one failed without having said more."""
+        outcome = call.outcome
+        tokens = outcome.prompt_tokens + outcome.completion_tokens
+        unknown = not tokens and call.sent and call.status == CLIENT_LEFT
+        self.limits.settle(admission, None if unknown else tokens)
+        if outcome.told:
+            self.estimator.learn(
+                admission.tenant, call.weight, outcome.prompt_tokens, outcome.completion_tokens
+            )
+
     def _find_out(self, call: Call, target: Target, request: Request, scope: Scope) -> None:
         """What choosing a version and a replica goes by, as far as this request needs it."""
         said = header(scope, conversation.HEADER)
@@ -135,8 +159,8 @@ class Completions:
         meters.count(call)
         if call.tenant is not None:
             meters.in_flight.dec()
-            if call.admitted:
-                self.limits.end(call.tenant)
+            if call.admission is not None:
+                self._settle(call, call.admission)
             if call.engine is not None:
                 self.recorder.offer(call)
         if self.settings.access_log:

@@ -49,7 +49,7 @@ class _Habit:
 
 @dataclass(slots=True)
 class Estimator:
-    """One for the router. Grows by one small record for each tenant that was served."""
+    """Grows by one small record for each tenant that was served."""
 
     _habits: dict[str, _Habit] = field(default_factory=dict)
 
@@ -86,7 +86,8 @@ class Estimator:
             habit = self._habits[tenant] = _Habit()
         habit.bytes += _SHARE * (body_bytes - habit.bytes)
         habit.tokens += _SHARE * (prompt_tokens - habit.tokens)
-        habit.completion += _SHARE * (completion_tokens - habit.completion)
+        if completion_tokens > 0:
+            habit.completion += _SHARE * (completion_tokens - habit.completion)
 
 
 _NEW = _Habit()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from monitoring.metrics import Metrics
@@ -27,15 +26,13 @@ from router.admission import (
     Terms,
     refusal,
 )
-from router.admission import go_duration as go_duration
-from router.budget import Budget
-from router.errors import Headers, RateLimited
+from router.settings import RouterSettings
 
 _SLACK_S = 1e-6
 """Sums of fractions of a minute are not exact: this much over a minute is still a minute."""
 
 
-class LimitsProtocol(Protocol):
+class Limits(Protocol):
     """What lets requests in. `startup` and `shutdown` frame its use, in the router's loop."""
 
     async def startup(self) -> None: ...
@@ -169,52 +166,22 @@ class _Book:
         self.used = 0
 
 
-@dataclass
-class Limits:
-    """`begin` each request and `end` it; times are monotonic seconds."""
-
-    under_way: dict[str, int] = field(default_factory=dict)
-    _budgets: dict[str, tuple[int, Budget]] = field(default_factory=dict)
-
-    def begin(self, tenant: Tenant, now: float) -> Headers:
-        """Let a request in; the headers that say what is left. Raises RateLimited."""
-        name, most = tenant.name, tenant.max_concurrent
-        busy = self.under_way.get(name, 0)
-        if most is not None and busy >= most:
-            raise RateLimited(
-                f"Too many requests at once: this tenant may have {most} under way.",
-                retry_after_s=BUSY_S,
-            )
-        per_minute = tenant.requests_per_minute
-        headers: Headers = []
-        if per_minute is not None:
-            budget = self._budget(name, per_minute)
-            wait_s = budget.take(now)
-            headers = _headers(per_minute, budget)
-            if wait_s > 0:
-                raise RateLimited(
-                    f"Rate limit reached: this tenant may send {per_minute} requests a minute.",
-                    retry_after_s=wait_s,
-                    more=headers,
-                )
-        self.under_way[name] = busy + 1
-        return headers
-
-    def end(self, tenant: Tenant) -> None:
-        """A request that `begin` let in is over."""
-        self.under_way[tenant.name] -= 1
-
-    def _budget(self, name: str, per_minute: int) -> Budget:
-        known = self._budgets.get(name)
-        if known is None or known[0] != per_minute:  # new, or the limit was changed
-            known = self._budgets[name] = (per_minute, Budget(per_minute / 60, per_minute))
-        return known[1]
+def open_limits(settings: RouterSettings, metrics: Metrics) -> Limits:
+    """Shared through Redis where a URL is set. Raises MissingPackage."""
+    if settings.redis_url is None:
+        return MemoryLimits(metrics)
+    try:
+        from router.redis_limits import RedisLimits
+    except ModuleNotFoundError as error:
+        raise MissingPackage from error
+    return RedisLimits(settings, metrics)
 
 
-def _headers(per_minute: int, budget: Budget) -> Headers:
-    reset_s = (budget.burst - budget.left) / budget.rate
-    return [
-        (b"x-ratelimit-limit-requests", b"%d" % per_minute),
-        (b"x-ratelimit-remaining-requests", b"%d" % int(budget.left)),
-        (b"x-ratelimit-reset-requests", go_duration(reset_s)),
-    ]
+class MissingPackage(Exception):
+    """Redis is asked for and can't be spoken to."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "SWITCHYARD_ROUTER_REDIS_URL is set, but the Python package 'redis' is not installed: "
+            "install switchyard[redis], or unset it to keep limits in memory"
+        )

@@ -198,6 +198,7 @@ class Reach:
         engine, breaker = station.engine, station.breaker
         body = for_engine(request, served, call.tenant.cache_salt)
         breaker.begin(time.monotonic())
+        call.sent = True
         try:
             response = await self.upstream.post(
                 engine, request.kind.path, body, call.id, call.upstream_headers

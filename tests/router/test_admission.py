@@ -14,8 +14,7 @@ from monitoring.metrics import Metrics
 from registry.tenants import Tenant
 from router.admission import Admission, go_duration
 from router.errors import RateLimited
-from router.limits import LimitsProtocol as Limits
-from router.limits import MemoryLimits
+from router.limits import Limits, MemoryLimits
 from router.redis_limits import RedisLimits
 from router.settings import RouterSettings
 from tests.real_redis import RealRedis

@@ -64,7 +64,7 @@ def test_a_tenants_habits_are_bounded() -> None:
         estimator.learn("acme", 10**7, 1, 10**6)
     assert estimate(estimator, 6400) == (101, 4096)
     for _ in range(500):
-        estimator.learn("acme", 1, 10**6, 0)
+        estimator.learn("acme", 1, 10**6, 1)
     assert estimate(estimator, 100) == (201, 16)
 
 
