@@ -21,6 +21,7 @@ def main() -> int:
     cliff.add_argument("--part", action="append", choices="abc", help="only this one (again: more)")
     fairness = names.add_parser("fairness", parents=[common], help="one floods, seven don't")
     fairness.add_argument("--seqs", type=int, default=64, help="the engine's max_num_seqs [64]")
+    names.add_parser("overhead", parents=[common], help="beside the engine alone")
     chosen = parser.parse_args()
     try:
         reports = _run(chosen)
@@ -42,6 +43,10 @@ def _run(chosen: argparse.Namespace) -> list[Report]:
         from bench import fairness
 
         return fairness.main(rounds, seconds, chosen.seqs)
+    if chosen.name == "overhead":
+        from bench import overhead
+
+        return overhead.main(rounds, seconds)
     raise AssertionError(chosen.name)
 
 

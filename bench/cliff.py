@@ -122,11 +122,11 @@ def ratio(side: Side, other: Side) -> float:
 def part_a(folder: Path, rounds: int, seconds: float) -> Report:
     """The planned replica keeps its speed at 32 adapters."""
     cast = making.make(BASE, folder, ADAPTERS)
-    planned = Platform(folder / "planned", cast, [plan(cast)])
+    planned = Platform(folder / "planned", cast, [EngineOptions(max_loras=None)])
     plain = Platform(folder / "plain", cast, [EngineOptions(max_loras=4)])
     with both(planned, plain):
         routed, straight = planned.through_router(), plain.direct()
-        slots = planned.options[0].max_loras
+        slots = planned.slots()
         sides = [
             Side.of(f"router, {slots} slots", planned, routed, adapters=4, clients=128),
             Side.of(f"router, {slots} slots", planned, routed, adapters=ADAPTERS, clients=128),
@@ -188,11 +188,6 @@ def worst_p99(side: Side) -> float:
     """Of the tenants with at least 20 answered requests (fewer have no 99th percentile)."""
     enough = [percentile(took, 0.99) for took in side.latencies().values() if len(took) >= 20]
     return max(enough, default=float("nan"))
-
-
-def plan(cast: making.Cast) -> EngineOptions:
-    """What `serve/plan.py` makes of the cast."""
-    return EngineOptions(max_loras=32)
 
 
 class both:

@@ -109,15 +109,21 @@ async def session() -> Any:
 
 
 async def ask(
-    http: aiohttp.ClientSession, route: Route, tenant: str, number: int, *, stream: bool = False
+    http: aiohttp.ClientSession,
+    route: Route,
+    tenant: str,
+    number: int,
+    *,
+    stream: bool = False,
+    tokens: int = TOKENS,
 ) -> Sample:
-    """One request of TOKENS tokens. A failure is a sample with the status 0 or the engine's."""
+    """One request of so many tokens. A failure is a sample with the status 0 or the engine's."""
     door = route.doors[tenant]
     subject = _SUBJECTS[number % len(_SUBJECTS)]
     body: dict[str, Any] = {
         "model": door.model,
         "messages": [{"role": "user", "content": f"Ticket {number}: my {subject} is wrong."}],
-        "max_tokens": TOKENS,
+        "max_tokens": tokens,
         "ignore_eos": True,
         "temperature": 0,
     }

@@ -25,14 +25,14 @@ START_S = 180.0
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What the benchmark varies; the rest is the engine's default."""
+    """What the benchmark varies; the rest is the engine's default. max_loras None: the engine plans
+    slots, rank and adapters in host memory by itself."""
 
-    max_loras: int
+    max_loras: int | None
     max_lora_rank: int = 8
     max_cpu_loras: int = 64
     max_num_seqs: int = 128
     kv_cache_gib: float = 0.5
-    threads: int | None = None
 
 
 @dataclass
@@ -141,6 +141,14 @@ class Platform:
         """Slots filled so far, in all engines."""
         return sum(replica.loads() for replica in self.replicas)
 
+    def slots(self) -> int:
+        """What the first engine started with."""
+        return self.registry.engines.all()[0].max_loras
+
+    def rss_mib(self) -> tuple[float, float]:
+        """Resident memory of (the router, all engines)."""
+        return self.router.rss_mib(), sum(replica.child.rss_mib() for replica in self.replicas)
+
     def _enrol(self) -> None:
         base = self.cast.base.name
         for part in self.cast.parts:
@@ -168,7 +176,14 @@ class Platform:
     def _engine(self, name: str, options: EngineOptions) -> Replica:
         (port,) = free_ports(1)
         load_log = self.folder / f"{name}.loads"
-        more = {"SWITCHYARD_ENGINE_THREADS": str(options.threads)} if options.threads else {}
+        if options.max_loras is None:
+            more = {"SWITCHYARD_ENGINE_PLAN": "true"}
+        else:
+            more = {
+                "SWITCHYARD_ENGINE_MAX_LORAS": str(options.max_loras),
+                "SWITCHYARD_ENGINE_MAX_LORA_RANK": str(options.max_lora_rank),
+                "SWITCHYARD_ENGINE_MAX_CPU_LORAS": str(options.max_cpu_loras),
+            }
         child = Child.start(
             name,
             [sys.executable, "-m", "cli.main", "engine", "run"],
@@ -179,9 +194,6 @@ class Platform:
                 SWITCHYARD_ENGINE_BASE=str(self.cast.base),
                 SWITCHYARD_ENGINE_STAGING=str(self.folder / f"staging-{name}"),
                 SWITCHYARD_ENGINE_LOG_FILE=str(self.folder / f"{name}.vllm.log"),
-                SWITCHYARD_ENGINE_MAX_LORAS=str(options.max_loras),
-                SWITCHYARD_ENGINE_MAX_LORA_RANK=str(options.max_lora_rank),
-                SWITCHYARD_ENGINE_MAX_CPU_LORAS=str(options.max_cpu_loras),
                 SWITCHYARD_ENGINE_MAX_NUM_SEQS=str(options.max_num_seqs),
                 SWITCHYARD_ENGINE_KV_CACHE_GIB=str(options.kv_cache_gib),
                 SWITCHYARD_ENGINE_LOAD_LOG=str(load_log),
