@@ -132,8 +132,8 @@ class Metrics:
             ),
             (tenant, limit),
         )  # fmt: skip
-        self.limits_degraded = self._plain(
-            Gauge, "limits_degraded", "1 while Redis is away and each router keeps its own limits"
+        self.limits_degraded = self._gauge(
+            "limits_degraded", "1 while Redis is away and each router keeps its own limits"
         )
         self.exchanges_dropped_total = self._plain(
             Counter, "exchanges_dropped_total", "Exchange records lost: the registry was too slow"
