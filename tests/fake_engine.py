@@ -2,7 +2,8 @@
 
 Answers with the shapes, status codes and error bodies of vLLM 0.32; a contract test runs the same
 cases against both. Knows no model: the text of an answer is `answer(model, messages)`, logprobs are
-a hash. It can be told to misbehave (`die`, `hang`, `break_stream_after`, `slow_ms`, `fail_with`).
+a hash. It can be told to misbehave (`die`, `hang`, `break_stream_after`, `slow_ms`, `fail_with`,
+`give_up`), and works on as many requests and adapters at once as `slots` says.
 
     async with FakeEngine(adapters={"triage@0123456789ab"}) as engine:
         ... engine.url ... engine.requests ...
@@ -18,14 +19,17 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from aiohttp import web
 
-Json = dict[str, Any]
-BODY = web.RequestKey("body", Any)
+from tests import fake_shapes
+from tests.fake_shapes import Json
+from tests.fake_slots import Slots
+from tests.fake_streams import ChatChunks, ResponseEvents, TextChunks
+
 BODY: web.RequestKey[Json] = web.RequestKey("body", dict)
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")  # vLLM checks the key on these prefixes only
 
@@ -74,12 +78,19 @@ class FakeEngine:
     """Cut the connection after so many chunks of content."""
     fail_with: int | None = None
     """Answer every model request with this status."""
+    give_up: bool = False
+    """Finish with the reason "abort", as an engine that is stopped does."""
     healthy: bool = True
+    embeds: bool = False
+    """Whether it has /v1/embeddings: an engine that generates has not."""
+    slots: Slots = field(default_factory=Slots)
 
     requests: list[Received] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
+    aborts: int = 0
+    """Requests whose client left before they were answered."""
 
     def __post_init__(self) -> None:
         self._runner: web.AppRunner | None = None
@@ -106,8 +117,14 @@ class FakeEngine:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._completions)
+        app.router.add_post("/v1/responses", self._responses)
+        if self.embeds:
+            app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/tokenize", self._tokenize)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0, handler_cancellation=True
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, reuse_address=True)
         await site.start()
@@ -147,7 +164,9 @@ class FakeEngine:
         if guarded and headers.get("authorization") != f"Bearer {self.api_key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
         if request.method == "POST" and not isinstance(body, dict):
-            return _error(400, "1 validation error:\n  json_invalid", "Bad Request", "body")
+            return fake_shapes.error(
+                400, "1 validation error:\n  json_invalid", "Bad Request", "body"
+            )
         request[BODY] = body
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -157,179 +176,184 @@ class FakeEngine:
                 return web.Response(status=503)  # nobody reads it: the connection is gone
             response: web.StreamResponse = await handler(request)
             return response
-        except web.HTTPException as error:
-            return _error(error.status, error.reason, error.reason, None)
+        except web.HTTPException as error:  # what FastAPI says when vLLM has no such route
+            return web.json_response({"detail": error.reason}, status=error.status)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.aborts += not self._stopping.is_set()
+            raise
         finally:
             self.in_flight -= 1
 
-    async def _health(self, _request: web.Request) -> web.Response:
+    async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=200 if self.healthy else 503)
 
     async def _models(self, _request: web.Request) -> web.Response:
-        data = [_card(self.base, None, self.max_model_len)]
-        data += [_card(name, self.base, None) for name in self.loaded]
+        data = [fake_shapes.card(self.base, None, self.max_model_len)]
+        data += [fake_shapes.card(name, self.base, None) for name in self.loaded]
         return web.json_response({"object": "list", "data": data})
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        slots = self.slots
+        values = {"running": float(slots.running), "waiting": float(len(slots.waiting))}
+        labels = f'{{engine="0",model_name="{self.base}"}}'
+        lines = [f"vllm:num_requests_{name}{labels} {value}\n" for name, value in values.items()]
+        return web.Response(text="".join(lines))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body: Json = request[BODY]
         if not isinstance(body.get("messages"), list):
-            return _missing("messages")
+            return fake_shapes.missing("messages")
         refused = self._check_model(body)
         if refused is not None:
             return refused
         model = body.get("model") or self.base
         messages: list[Json] = body["messages"]
-        words = _words(self.answer(model, messages))
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         if limit is not None and limit > self.max_model_len:
             message = f"max_tokens={limit} cannot be greater than max_model_len"
-            return _error(400, message, "BadRequestError", "max_tokens")
-        finish = "stop"
-        if limit is not None and len(words) > limit:
-            words, finish = words[:limit], "length"
-        usage = _usage(len(self._token_ids(messages)), len(words) + (finish == "stop"))
+            return fake_shapes.error(400, message, "BadRequestError", "max_tokens")
+        words, finish = self._said(model, messages, limit)
+        count = body.get("n") or 1
+        tokens = count * (len(words) + (finish == "stop"))
+        usage = fake_shapes.usage(len(self._token_ids(messages)), tokens)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-        await self._wait()
-        if body.get("stream"):
-            return await self._stream(request, head, words, finish, usage)
-        reply: Json = {
-            "role": "assistant",
-            "content": "".join(words),
-            "refusal": None,
-            "annotations": None,
-            "audio": None,
-            "function_call": None,
-            "reasoning": None,
-        }
-        choice = {
-            "index": 0,
-            "message": reply,
-            "logprobs": None,
-            "finish_reason": finish,
-            "stop_reason": None,
-            "token_ids": None,
-        }
+        async with self.slots.place(self._adapter(model)):
+            await self._wait()
+            if body.get("stream"):
+                chunks = ChatChunks(head, count, words, finish, usage)
+                return await self._stream(
+                    request, chunks.first(), chunks.steps(), chunks.last(body)
+                )
+        choices = [fake_shapes.chat_choice(n, "".join(words), finish) for n in range(count)]
         return web.json_response(
-            {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+            {**head, "object": "chat.completion", "choices": choices, "usage": usage}
         )
 
-    async def _stream(
-        self, request: web.Request, head: Json, words: list[str], finish: str, usage: Json
-    ) -> web.StreamResponse:
-        options = request[BODY].get("stream_options") or {}
-        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
-        await response.prepare(request)
-
-        async def send(choices: list[Json], **more: Any) -> None:
-            chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-            text = json.dumps(chunk, separators=(",", ":"), ensure_ascii=False)
-            await response.write(f"data: {text}\n\n".encode())
-
-        def choice(delta: Json, **more: Any) -> list[Json]:
-            return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **more}]
-
-        await send(choice({"role": "assistant", "content": ""}), prompt_token_ids=None)
-        for number, word in enumerate(words):
-            if self.break_stream_after is not None and number >= self.break_stream_after:
-                assert request.transport is not None
-                request.transport.abort()
-                return response
-            await self._wait()
-            last = number == len(words) - 1 and finish == "length"
-            end = {"finish_reason": finish, "stop_reason": None} if last else {}
-            await send(choice({"content": word}, token_ids=None, **end))
-        if finish != "length":
-            end = {"finish_reason": finish, "stop_reason": None}
-            await send(choice({"content": ""}, token_ids=None, **end))
-        if options.get("include_usage"):
-            await send([], usage=usage)
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
-        return response
-
-    async def _completions(self, request: web.Request) -> web.Response:
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
         body: Json = request[BODY]
         prompt = body.get("prompt")
         if prompt is None:
-            return _missing("prompt")
+            return fake_shapes.missing("prompt")
         refused = self._check_model(body)
         if refused is not None:
             return refused
-        await self._wait()
         model = body.get("model") or self.base
         ids = list(prompt) if isinstance(prompt, list) else list(prompt.encode())
         limit = body.get("max_tokens") or 16
         if len(ids) + limit > self.max_model_len:
-            return _error(
+            return fake_shapes.error(
                 400,
                 f"This model's maximum context length is {self.max_model_len} tokens.",
                 "BadRequestError",
                 "input_tokens",
             )
-        logprobs: list[Json | None] | None = None
+        head = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        usage = fake_shapes.usage(len(ids), limit)
+        finish = "abort" if self.give_up else "length"
+        async with self.slots.place(self._adapter(model)):
+            await self._wait()
+            if body.get("stream"):
+                chunks = TextChunks(head, 1, ["x"] * limit, finish, usage)
+                return await self._stream(request, [], chunks.steps(), chunks.last(body))
+        choice = fake_shapes.text_choice("x" * limit, finish_reason=finish)
         if body.get("prompt_logprobs") is not None:
-            logprobs = [None]
-            for position in range(1, len(ids)):
-                value = self._logprob(model, ids, position)
-                entry = {"logprob": value, "rank": 1, "decoded_token": str(ids[position])}
-                logprobs.append({str(ids[position]): entry})
-        choice = {
-            "index": 0,
-            "text": "x" * limit,
-            "logprobs": None,
-            "finish_reason": "length",
-            "stop_reason": None,
-            "token_ids": None,
-            "prompt_logprobs": logprobs,
-            "prompt_token_ids": None,
-        }
+            found = [self._logprob(model, ids, position) for position in range(1, len(ids))]
+            choice["prompt_logprobs"] = fake_shapes.prompt_logprobs(ids, found)
         return web.json_response(
-            {
-                "id": f"cmpl-{uuid.uuid4().hex}",
-                "object": "text_completion",
-                "created": int(time.time()),
-                "model": model,
-                "choices": [choice],
-                "usage": _usage(len(ids), limit),
-            }
+            {**head, "object": "text_completion", "choices": [choice], "usage": usage}
         )
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        body: Json = request[BODY]
+        if body.get("input") is None:
+            return fake_shapes.missing("input")
+        refused = self._check_model(body)
+        if refused is not None:
+            return refused
+        model = body.get("model") or self.base
+        given = body["input"]
+        messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        words, finish = self._said(model, messages, body.get("max_output_tokens"))
+        events = ResponseEvents(body, model, words, finish, len(self._token_ids(messages)))
+        async with self.slots.place(self._adapter(model)):
+            await self._wait()
+            if body.get("stream"):
+                return await self._stream(request, events.first(), events.steps(), events.last())
+        return web.json_response(events.whole())
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        body: Json = request[BODY]
+        refused = self._check_model(body)
+        if refused is not None:
+            return refused
+        given = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        await self._wait()
+        model = body.get("model") or self.base
+        return web.json_response(fake_shapes.embeddings(model, len(given), len(str(given))))
+
+    async def _stream(
+        self,
+        request: web.Request,
+        first: Sequence[bytes],
+        words: Sequence[bytes],
+        last: Sequence[bytes],
+    ) -> web.StreamResponse:
+        """Events, one write each. `words`: the events of one step of generation each."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for event in first:
+            await response.write(event)
+        for number, event in enumerate(words):
+            if self.break_stream_after is not None and number >= self.break_stream_after:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            await self._wait()
+            await response.write(event)
+        for event in last:
+            await response.write(event)
+        await response.write_eof()
+        return response
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body: Json = request[BODY]
         refused = self._check_model(body)
         if refused is not None:
             return refused
-        ids = (
-            self._token_ids(body["messages"])
-            if "messages" in body
-            else list(str(body.get("prompt", "")).encode())
-        )
-        return web.json_response(
-            {
-                "count": len(ids),
-                "max_model_len": self.max_model_len,
-                "tokens": ids,
-                "token_strs": None,
-            }
-        )
+        prompt = list(str(body.get("prompt", "")).encode())
+        ids = self._token_ids(body["messages"]) if "messages" in body else prompt
+        body = {"count": len(ids), "max_model_len": self.max_model_len}
+        return web.json_response(body | {"tokens": ids, "token_strs": None})
 
     # What a model would do
 
     def _check_model(self, body: Json) -> web.Response | None:
         """vLLM: an empty name is the base; an unknown one is asked of the resolver."""
         if self.fail_with is not None:
-            return _error(self.fail_with, "told to fail", "InternalServerError", None)
+            return fake_shapes.error(self.fail_with, "told to fail", "InternalServerError", None)
         name = body.get("model")
         if not name or name == self.base or name in self.loaded:
             return None
         if name in self.broken:
             message = f"LoRA adapter '{name}' was found but could not be loaded."
-            return _error(400, message, "BadRequestError", None)
+            return fake_shapes.error(400, message, "BadRequestError", None)
         if name in self.adapters:
             self.loaded.append(name)
             return None
         message = f"The model `{name}` does not exist. Valid aliases: {self.base}."
-        return _error(404, message, "NotFoundError", "model")
+        return fake_shapes.error(404, message, "NotFoundError", "model")
+
+    def _said(self, model: str, messages: list[Json], limit: int | None) -> tuple[list[str], str]:
+        """The words of the answer, and why it ends."""
+        words = fake_shapes.words(self.answer(model, messages))
+        if self.give_up:
+            return words, "abort"
+        if limit is not None and len(words) > limit:
+            return words[:limit], "length"
+        return words, "stop"
+
+    def _adapter(self, model: str) -> str | None:
+        return None if model == self.base else model
 
     def _token_ids(self, messages: list[Json]) -> list[int]:
         if self.tokens is not None:
@@ -345,42 +369,6 @@ class FakeEngine:
     async def _wait(self) -> None:
         if self.slow_ms:
             await asyncio.sleep(self.slow_ms / 1000)
-
-
-def _words(text: str) -> list[str]:
-    """Split so that joining gives the text back: "a b" → ["a", " b"]."""
-    head, *rest = text.split(" ")
-    return [head, *(f" {word}" for word in rest)]
-
-
-def _usage(prompt: int, completion: int) -> Json:
-    return {
-        "prompt_tokens": prompt,
-        "total_tokens": prompt + completion,
-        "completion_tokens": completion,
-    }
-
-
-def _card(name: str, parent: str | None, max_model_len: int | None) -> Json:
-    return {
-        "id": name,
-        "object": "model",
-        "created": int(time.time()),
-        "owned_by": "vllm",
-        "root": name,
-        "parent": parent,
-        "max_model_len": max_model_len,
-        "permission": [],
-    }
-
-
-def _error(status: int, message: str, kind: str, param: str | None) -> web.Response:
-    error = {"message": message, "type": kind, "param": param, "code": status}
-    return web.json_response({"error": error}, status=status)
-
-
-def _missing(name: str) -> web.Response:
-    return _error(400, f"1 validation error:\n  missing {name}", "Bad Request", f"body.{name}")
 
 
 async def _serve(engine: FakeEngine) -> None:

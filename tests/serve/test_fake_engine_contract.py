@@ -95,10 +95,11 @@ async def test_an_empty_model_is_the_base(target: Target) -> None:
 
 
 async def test_an_unknown_model_is_a_404(target: Target) -> None:
-    for path in ("/v1/chat/completions", "/v1/completions", "/tokenize"):
-        status, body = await target.post(
-            path, {"model": "nobody", "messages": MESSAGES, "prompt": "x", "max_tokens": 1}
-        )
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/tokenize"):
+        asked = {"model": "nobody", "messages": MESSAGES, "prompt": "x", "max_tokens": 1}
+        if path == "/v1/responses":
+            asked = {"model": "nobody", "input": "x"}
+        status, body = await target.post(path, asked)
 
         assert status == 404
         assert body == {
@@ -162,6 +163,107 @@ async def test_a_stream_without_the_option_has_no_usage(target: Target) -> None:
     body = {"model": target.base, "messages": MESSAGES, "max_tokens": 2, "stream": True}
     async with target.session.post(f"{target.url}/v1/chat/completions", json=body) as answer:
         assert '"choices":[]' not in await answer.text()
+
+
+async def events(target: Target, path: str, body: Any) -> list[tuple[str | None, Any]]:
+    """A stream's events: (name, data)."""
+    async with target.session.post(target.url + path, json=body) as answer:
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        text = await answer.text()
+    assert text.endswith("\n\n")
+    read: list[tuple[str | None, Any]] = []
+    for event in text.removesuffix("\n\n").split("\n\n"):
+        name, data = None, event
+        if event.startswith("event: "):
+            name, data = event.removeprefix("event: ").split("\n")
+        data = data.removeprefix("data: ")
+        read.append((name, data if data == "[DONE]" else json.loads(data)))
+    return read
+
+
+async def test_text_streams_as_chunks_then_usage_then_done(target: Target) -> None:
+    body = {"model": target.adapter, "prompt": [3, 4, 5], "max_tokens": 3, "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    *chunks, usage, done = [data for _, data in await events(target, "/v1/completions", body)]
+
+    assert done == "[DONE]"
+    assert {chunk["object"] for chunk in chunks} == {"text_completion"}
+    assert {chunk["model"] for chunk in chunks} == {target.adapter}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert all(isinstance(chunk["choices"][0]["text"], str) for chunk in chunks)
+    assert chunks[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+    assert usage["choices"] == []
+    assert usage["usage"]["total_tokens"] == 3 + usage["usage"]["completion_tokens"]
+
+
+async def test_several_choices_stream_by_their_index(target: Target) -> None:
+    body = {"model": target.base, "messages": MESSAGES, "max_tokens": 2, "n": 2, "stream": True}
+    body["temperature"] = 1.0
+    *chunks, done = [data for _, data in await events(target, "/v1/chat/completions", body)]
+
+    assert done == "[DONE]"
+    assert {chunk["choices"][0]["index"] for chunk in chunks} == {0, 1}
+    assert [len(chunk["choices"]) for chunk in chunks] == [1] * len(chunks)
+
+
+async def test_a_response_names_its_model_and_counts_its_tokens(target: Target) -> None:
+    status, body = await target.post(
+        "/v1/responses",
+        {"model": target.adapter, "input": "the invoice", "max_output_tokens": 4, "store": False},
+    )
+
+    assert status == 200
+    assert (body["object"], body["model"]) == ("response", target.adapter)
+    assert body["id"].startswith("resp_")
+    assert body["status"] in ("completed", "incomplete")
+    assert body["output"][0]["type"] == "message"
+    usage = body["usage"]
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+
+
+async def test_a_response_streams_as_named_events(target: Target) -> None:
+    read = await events(
+        target,
+        "/v1/responses",
+        {"model": target.adapter, "input": "the invoice", "max_output_tokens": 4, "stream": True},
+    )
+
+    names = [name for name, _ in read]
+    assert names[:4] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+    ]
+    assert set(names[4:-4]) <= {"response.output_text.delta"}
+    assert names[-4:] == [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    assert [data["type"] for _, data in read] == names
+    assert [data["sequence_number"] for _, data in read] == list(range(len(read)))
+    nested = [data["response"] for _, data in read if "response" in data]
+    assert [response["model"] for response in nested] == [target.adapter] * 3
+    assert len({response["id"] for response in nested}) == 1
+    assert [response["usage"] is None for response in nested] == [True, True, False]
+
+
+async def test_an_engine_that_generates_has_no_embeddings(target: Target) -> None:
+    status, body = await target.post("/v1/embeddings", {"model": target.base, "input": "x"})
+
+    assert (status, body) == (404, {"detail": "Not Found"})
+
+
+async def test_what_is_under_way_shows_in_the_metrics(target: Target) -> None:
+    async with target.session.get(f"{target.url}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+
+    for name in ("running", "waiting"):
+        (line,) = [line for line in lines if line.startswith(f"vllm:num_requests_{name}{{")]
+        assert f'model_name="{target.base}"' in line and line.endswith(" 0.0")
 
 
 async def test_prompt_logprobs_are_by_token_with_none_for_the_first(target: Target) -> None:
