@@ -78,6 +78,8 @@ class RetryBudget:
     per_second: float = 10.0
     left: float = 10.0
     at: float = 0.0
+    taken: int = 0
+    """Retries so far."""
 
     def earn(self) -> None:
         """A request came in."""
@@ -92,4 +94,5 @@ class RetryBudget:
         if self.left < 1.0:
             return False
         self.left -= 1.0
+        self.taken += 1
         return True

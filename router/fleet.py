@@ -44,6 +44,8 @@ class Fleet:
             metrics.breaker.labels(name).set(_STATES[state])
             for source, count in station.take_loads().items():
                 metrics.loads_total.labels(name, source).inc(count)
+        retries, self._replicas.retries.taken = self._replicas.retries.taken, 0
+        self._metrics.replicas.retries_total.inc(retries)
         for gone in self._shown - seen:
             self._metrics.replicas.forget(gone)
         self._shown = seen
