@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import engine_plan, logs, room_settings
 from cli.errors import NotStartable
 from cli.invocation import Invocation, opened
+
+if TYPE_CHECKING:
+    from router.seat import Seat
 
 _WORKER_INTERVAL_S = 0.5
 
@@ -62,22 +68,66 @@ def engine_run(context: typer.Context) -> None:
         asyncio.run(run())
 
 
-def router_run(context: typer.Context) -> None:
+def router_run(
+    context: typer.Context,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=64,
+            help="Processes that share the port; SWITCHYARD_ROUTER_WORKERS where it is not given.",
+        ),
+    ] = None,
+    seat: Annotated[str | None, typer.Option("--seat", hidden=True)] = None,
+) -> None:
     """Serve the OpenAI API to tenants until a signal comes, then finish what is under way."""
     from cli.loops import Signals
     from monitoring import exposition
+    from router.seat import Seat
+
+    taken = None if seat is None else Seat.decode(seat)
+    if taken is not None:
+        taken.take()  # before anything makes metrics: the slate is where they go
     from monitoring.metrics import Metrics
+    from router.admin.server import AdminServer
     from router.admin.server import PortInUse as AdminPortInUse
     from router.server import PortInUse, Server
+    from router.workers import Workers, WorkersFailed
 
-    logs.configure("router")
-    settings = room_settings.router(Invocation.of(context).home)
-    with opened(context) as registry:
-        server = Server(settings, registry, Metrics())
-        # uvicorn drains on a signal and raises it again afterwards: here it has done its work then.
-        with Signals(), _starting(PortInUse, AdminPortInUse, exposition.PortInUse):
+    logs.configure("router", **({} if taken is None else {"worker": taken.index}))
+    invocation = Invocation.of(context)
+    settings = room_settings.router(invocation.home)
+    if workers is not None:
+        settings = dataclasses.replace(settings, workers=workers)
+    final = (PortInUse, AdminPortInUse, exposition.PortInUse, WorkersFailed)
+    with opened(context) as registry, Signals(), _starting(*final):
+        if settings.workers == 1 or taken is not None:
+            # It drains on a signal itself.
+            server = Server(settings, registry, Metrics(), seat=taken)
             server.startup()
             server.run()
+        else:
+            parent = Workers(
+                settings,
+                Metrics(),
+                lambda seat: _seated(invocation, settings.workers, seat),
+                final=frozenset({NotStartable.exit_code}),
+            )
+            parent.startup()
+            admin = AdminServer(settings, registry)
+            try:
+                admin.startup()
+                parent.run()
+            finally:
+                admin.shutdown()
+
+
+def _seated(invocation: Invocation, count: int, seat: Seat) -> list[str]:
+    """The command of one worker of a router."""
+    command = [sys.executable, "-m", "cli.main", "--home", str(invocation.home.folder)]
+    command += ["--debug"] if invocation.debug else []
+    return [*command, "router", "run", "--workers", str(count), "--seat", seat.encode()]
 
 
 def worker_run(context: typer.Context) -> None:

@@ -23,6 +23,8 @@ from tests.router.test_chat import HELLO
 
 PROCESS = """
 import sys
+import structlog
+structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
 from monitoring.metrics import Metrics
 from registry import Registry
 from router.server import Server
