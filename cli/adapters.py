@@ -123,8 +123,9 @@ def rollback(
     """Put the version that was live before back, in one step."""
     with opened(context) as registry:
         registry.adapters.get(tenant, name)
+        digest = registry.versions.find(tenant, to).digest if to else None
         flipped = [
-            _roll_back(registry, tenant, alias.name, alias.live, alias.previous, to)
+            registry.roll_back(tenant, alias.name, getpass.getuser(), digest)
             for alias in registry.aliases.of_adapter(tenant, name)
         ]
     if not flipped:
@@ -149,36 +150,6 @@ def settled(registry: Registry, digest: str, timeout: float) -> Version:
         f"{version.served_name} is still {version.state!r} after {timeout:.0f} s; engines that "
         f"are ready: {ready}. The controller swaps versions; `switchyard status` tells if it runs"
     )
-
-
-def _roll_back(
-    registry: Registry,
-    tenant: str,
-    alias: str,
-    live: str | None,
-    previous: str | None,
-    to: str | None,
-) -> dict[str, Any]:
-    target = registry.versions.find(tenant, to).digest if to else previous
-    if target is None:
-        raise CliError(f"alias {tenant}/{alias} has no version before the one that is live")
-    version = registry.versions.get(target)
-    if not version.certificate:
-        raise CliError(
-            f"{version.served_name} was never live: it has no certificate; "
-            f"`switchyard adapter promote {version.served_name} --tenant {tenant}` checks it first"
-        )
-    registry.aliases.flip(tenant, alias, target)
-    registry.decisions.record(
-        tenant,
-        version.adapter,
-        "rollback",
-        "asked for",
-        by=getpass.getuser(),
-        digest=target,
-        evidence={"alias": alias, "from": live, "to": target},
-    )
-    return {"tenant": tenant, "alias": alias, "from": live, "to": target}
 
 
 def _story(version: dict[str, Any]) -> list[tuple[str, str]]:

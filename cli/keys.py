@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli import render
+from cli import moments, render
 from cli.invocation import AnyTenant, AsJson, opened
 
-key = typer.Typer(no_args_is_help=True, help="Keys: create, list, revoke.")
+key = typer.Typer(no_args_is_help=True, help="Keys: create, list, rotate, revoke.")
+
+Expires = Annotated[
+    str | None,
+    typer.Option(help="When it ends: 90d, 12h, or a date such as 2027-01-31 [never]."),
+]
 
 
 def attach(app: typer.Typer) -> None:
@@ -24,10 +29,13 @@ def create(
     tenant: Annotated[str, typer.Argument(help="Whose key it is.")],
     name: Annotated[str, typer.Option(help="A name for people, such as the service's.")] = "",
     days: Annotated[float | None, typer.Option(help="Ends after so many days.", min=0.0)] = None,
+    expires: Expires = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a key and show its secret: the only time that it can be read."""
-    expires_at = None if days is None else time.time() + days * 86400
+    if days is not None and expires is not None:
+        raise typer.BadParameter("--days and --expires both say when it ends: give one")
+    expires_at = _end(expires) if days is None else time.time() + days * 86400
     with opened(context) as registry:
         made = registry.tenants.create_key(tenant, name, expires_at)
     if as_json:
@@ -50,9 +58,8 @@ def list_(context: typer.Context, tenant: AnyTenant = None, as_json: AsJson = Fa
             registry.tenants.get(tenant)
         values = []
         for found in registry.tenants.keys(tenant):
-            expired = found.expires_at is not None and found.expires_at <= now
-            state = "revoked" if found.revoked_at else "expired" if expired else "valid"
-            values.append({**render.fields(found, without=["hash"]), "state": state})
+            shown = render.fields(found, without=["hash"])
+            values.append({**shown, "state": found.state(now)})
     if not as_json:
         for value in values:
             value["created"] = render.ago(value["created_at"])
@@ -65,6 +72,41 @@ def list_(context: typer.Context, tenant: AnyTenant = None, as_json: AsJson = Fa
 
 
 @key.command()
+def rotate(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(help="The id (`key-…`), not the secret.")],
+    grace: Annotated[
+        str, typer.Option(help="How long the old key opens still; 0s for one that leaked.")
+    ] = "1h",
+    expires: Expires = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key in another's place and show its secret; the old one ends after the grace."""
+    try:
+        grace_s = moments.seconds(grace)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    with opened(context) as registry:
+        new, old = registry.tenants.rotate_key(key_id, grace_s, _end(expires))
+    if as_json:
+        render.emit(
+            {
+                "id": new.id,
+                "tenant": new.tenant,
+                "secret": new.secret,
+                "expires_at": new.expires_at,
+                "replaced": {"id": old.id, "expires_at": old.expires_at},
+            }
+        )
+        return
+    print(new.secret)
+    render.console(stderr=True).print(
+        f"{new.id} for {new.tenant}: the secret is shown this once; {old.id} ends "
+        + (f"in {grace}" if grace_s else "now")
+    )
+
+
+@key.command()
 def revoke(
     context: typer.Context,
     key_id: Annotated[str, typer.Argument(help="The id (`key-…`), not the secret.")],
@@ -73,3 +115,10 @@ def revoke(
     with opened(context) as registry:
         registry.tenants.revoke_key(key_id)
     print(f"revoked {key_id}")
+
+
+def _end(expires: str | None) -> float | None:
+    try:
+        return None if expires is None else moments.end(expires, time.time())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

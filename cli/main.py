@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from cli import (
     adapters,
+    aliases,
     base,
     decisions,
     jobs,
@@ -97,6 +98,7 @@ demo.attach(app)
 tenants.attach(app)
 keys.attach(app)
 adapters.attach(app)
+aliases.attach(app)
 jobs.attach(app)
 decisions.attach(app)
 base.attach(app)

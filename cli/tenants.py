@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 tenant = typer.Typer(no_args_is_help=True, help="Tenants: create, look at, change, delete.")
 
 Name = Annotated[str, typer.Argument(help="The tenant's name: a–z, 0–9 and '-'.")]
-PerMinute = Annotated[int | None, typer.Option("--requests-per-minute", min=1)]
-Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", min=1)]
-Concurrent = Annotated[int | None, typer.Option("--max-concurrent", min=1)]
+PerMinute = Annotated[int | None, typer.Option("--requests-per-minute", min=0, help="0: no limit.")]
+Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", min=0, help="0: no limit.")]
+PerDay = Annotated[
+    int | None, typer.Option("--tokens-per-day", min=0, help="From midnight UTC; 0: no limit.")
+]
+Concurrent = Annotated[int | None, typer.Option("--max-concurrent", min=0, help="0: no limit.")]
+LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "max_concurrent")
 StoreText = typer.Option(
     help="Keep prompts and answers: retraining from feedback needs them.", show_default=True
 )
@@ -36,6 +40,7 @@ def create(
     name: Name,
     requests_per_minute: PerMinute = None,
     tokens_per_minute: Tokens = None,
+    tokens_per_day: PerDay = None,
     max_concurrent: Concurrent = None,
     weight: Annotated[float, typer.Option(help="Share of a busy engine.", min=0.01)] = 1.0,
     store_text: Annotated[bool, StoreText] = False,
@@ -47,9 +52,10 @@ def create(
     with opened(context, migrate=True) as registry:
         made = registry.tenants.create(
             name,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            max_concurrent=max_concurrent,
+            requests_per_minute=requests_per_minute or None,
+            tokens_per_minute=tokens_per_minute or None,
+            tokens_per_day=tokens_per_day or None,
+            max_concurrent=max_concurrent or None,
             weight=weight,
             store_text=store_text,
             auto_promote=auto_promote,
@@ -93,6 +99,7 @@ def update(
     name: Name,
     requests_per_minute: PerMinute = None,
     tokens_per_minute: Tokens = None,
+    tokens_per_day: PerDay = None,
     max_concurrent: Concurrent = None,
     weight: Annotated[float | None, typer.Option(min=0.01)] = None,
     store_text: Annotated[bool | None, StoreText] = None,
@@ -107,6 +114,7 @@ def update(
     given = {
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
+        "tokens_per_day": tokens_per_day,
         "max_concurrent": max_concurrent,
         "weight": weight,
         "store_text": store_text,
@@ -114,12 +122,14 @@ def update(
         "auto_retrain": auto_retrain,
         "default_alias": default_alias,
     }
-    changes = {field: value for field, value in given.items() if value is not None}
+    changes = {
+        field: None if field in LIMITS and value == 0 else value
+        for field, value in given.items()
+        if value is not None
+    }
     if not changes:
         raise typer.BadParameter("nothing to change: give at least one option")
     with opened(context) as registry:
-        if default_alias is not None:
-            registry.aliases.get(name, default_alias)
         changed = registry.tenants.update(name, **changes)
     if as_json:
         render.emit(shown(changed))

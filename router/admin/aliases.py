@@ -12,18 +12,19 @@ from registry.aliases import Alias
 from registry.names import served_name
 from registry.ranges import LONGEST_WAIT_MS
 from registry.tenants import Tenant
-from router.admin.errors import answers
+from router.admin.errors import answers, named_in_the_body
 from router.admin.fields import (
     AfterName,
     AliasName,
     Body,
+    IsWhole,
     Limit,
     Name,
     Page,
     Shape,
     TenantName,
     VersionRef,
-    cut,
+    by_name,
     ends,
     left_out,
     whole,
@@ -32,7 +33,7 @@ from router.admin.versions import BY
 
 Fallback = Literal["fail", "wait", "previous", "base"]
 Sticky = Literal["conversation", "user", "none"]
-_Wait = Annotated[int, Field(ge=0, le=LONGEST_WAIT_MS, description="For fallback `wait`.")]
+_Wait = Annotated[int, Field(ge=0, le=LONGEST_WAIT_MS, description="For fallback `wait`."), IsWhole]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -99,7 +100,7 @@ def routes(registry: Registry) -> APIRouter:
         """List a tenant's aliases by name."""
         owner = registry.tenants.get(tenant)
         rows = registry.aliases.all(tenant)
-        shown, ids, more = cut(rows, [row.name for row in rows], after, limit, "alias")
+        shown, ids, more = by_name(rows, lambda row: row.name, after, limit)
         first, last = ends(ids)
         data = [shape(row, owner) for row in shown]
         return AliasPage(data=data, first_id=first, last_id=last, has_more=more)
@@ -110,7 +111,8 @@ def routes(registry: Registry) -> APIRouter:
         registry.tenants.get(tenant)
         fields = body.model_dump()
         name, adapter, default = (fields.pop(key) for key in ("name", "adapter", "default"))
-        made = registry.aliases.create(tenant, name, adapter, **fields)
+        with named_in_the_body():
+            made = registry.aliases.create(tenant, name, adapter, **fields)
         if default:
             registry.tenants.update(tenant, default_alias=name)
         return shape(made, registry.tenants.get(tenant))
@@ -130,11 +132,12 @@ def routes(registry: Registry) -> APIRouter:
         registry.aliases.get(tenant, alias)
         fields: dict[str, Any] = body.model_dump(exclude_unset=True)
         default = fields.pop("default", None)
-        for place in ("canary", "shadow"):
-            if fields.get(place) is not None:
-                fields[place] = registry.versions.find(tenant, fields[place]).digest
-        if fields:
-            registry.aliases.update(tenant, alias, **fields)
+        with named_in_the_body():
+            for place in ("canary", "shadow"):
+                if fields.get(place) is not None:
+                    fields[place] = registry.versions.find(tenant, fields[place]).digest
+            if fields:
+                registry.aliases.update(tenant, alias, **fields)
         owner = registry.tenants.get(tenant)
         if default is not None and default != (owner.default_alias == alias):
             owner = registry.tenants.update(tenant, default_alias=alias if default else None)
@@ -147,8 +150,9 @@ def routes(registry: Registry) -> APIRouter:
         """Put the version that was live before back, in one step, and leave a receipt."""
         registry.aliases.get(tenant, alias)
         to = body.to if body else None
-        digest = registry.versions.find(tenant, to).digest if to else None
-        registry.roll_back(tenant, alias, BY, digest)
+        with named_in_the_body():
+            digest = registry.versions.find(tenant, to).digest if to else None
+            registry.roll_back(tenant, alias, BY, digest)
         return shape(registry.aliases.get(tenant, alias), registry.tenants.get(tenant))
 
     return router

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 
 from registry import Registry
 from registry.decisions import Decision
+from registry.errors import NotFound
 from router.admin.errors import answers
-from router.admin.fields import NAME, AfterId, Limit, Page, Shape, ends, whole
+from router.admin.fields import NAME, AfterId, Limit, Page, Shape, ends, no_such_cursor, whole
 from router.admin.versions import OfAdapter
 
 Kind = Literal["promote", "reject", "retrain", "hold", "rollback", "watch"]
@@ -43,7 +44,7 @@ def routes(registry: Registry) -> APIRouter:
     """The endpoints, on this registry."""
     router = APIRouter(prefix="/v1/decisions", tags=["decisions"])
 
-    @router.get("", responses=answers(400, 404))
+    @router.get("", responses=answers(400))
     def list_decisions(
         tenant: OfTenant = None,
         adapter: OfAdapter = None,
@@ -52,9 +53,10 @@ def routes(registry: Registry) -> APIRouter:
         limit: Limit = 20,
     ) -> DecisionPage:
         """List decisions, the newest first."""
-        if tenant is not None:
-            registry.tenants.get(tenant)
-        rows = registry.decisions.page(after, limit + 1, tenant, adapter, kind)
+        try:
+            rows = registry.decisions.page(after, limit + 1, tenant, adapter, kind)
+        except NotFound:
+            raise no_such_cursor(str(after)) from None
         first, last = ends([row.id for row in rows[:limit]])
         return DecisionPage(
             data=[_shape(row) for row in rows[:limit]],

@@ -40,9 +40,9 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def text(app: FastAPI) -> str:
+def rendered(document: dict[str, Any]) -> str:
     """The description as it is committed."""
-    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     refusals = components["responses"] = {}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["operationId"] = operation["operationId"].partition("_v1_")[0]
+            operation["operationId"] = _short(operation["operationId"])
             if path in OPEN:
                 operation["security"] = []
             for status, response in operation["responses"].items():
@@ -66,6 +66,9 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
                     operation["responses"][status] = {"$ref": name}
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
+    for schema in components["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            field.pop("title", None)  # it only says the field's name again
     components["securitySchemes"] = {
         "adminKey": {
             "type": "http",
@@ -77,6 +80,11 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _short(operation_id: str) -> str:
+    """FastAPI's own are the function's name with the path behind it."""
+    return operation_id.partition("_v1_")[0].partition("_health_")[0]
+
+
 def main(target: Path) -> None:
     """Write the description."""
     from registry import Registry
@@ -85,7 +93,8 @@ def main(target: Path) -> None:
     from router.admin.app import create_admin
 
     nowhere = Registry(Database("sqlite://"), Store("memory://"))
-    target.write_text(text(create_admin("never opened by it", nowhere)), encoding="utf-8")
+    app = create_admin("opens nothing here", nowhere)
+    target.write_text(rendered(app.openapi()), encoding="utf-8")
     print(target)
 
 

@@ -15,11 +15,11 @@ from router.admin.errors import Conflict, answers
 from router.admin.fields import (
     AfterId,
     Deleted,
-    Id,
+    EngineId,
     Limit,
     Page,
     Shape,
-    cut,
+    by_name,
     ends,
     whole,
 )
@@ -67,19 +67,19 @@ def routes(registry: Registry) -> APIRouter:
     def list_engines(after: AfterId = None, limit: Limit = 20) -> EnginePage:
         """List engines with the age of their heartbeat, their slots and what sits in them."""
         rows = registry.engines.all()
-        shown, ids, more = cut(rows, [row.id for row in rows], after, limit, "engine")
+        shown, ids, more = by_name(rows, lambda row: row.id, after, limit)
         first, last = ends(ids)
         placements = registry.engines.placements()
         data = [_shape(row, placements) for row in shown]
         return EnginePage(data=data, first_id=first, last_id=last, has_more=more)
 
     @router.get("/{engine}", responses=answers(400, 404))
-    def get_engine(engine: Id) -> EngineShape:
+    def get_engine(engine: EngineId) -> EngineShape:
         """One engine."""
         return _shape(registry.engines.get(engine), registry.engines.placements())
 
     @router.delete("/{engine}", responses=answers(400, 404, 409))
-    def remove_engine(engine: Id) -> Deleted:
+    def remove_engine(engine: EngineId) -> Deleted:
         """Forget an engine that is gone.
 
         One that is alive is refused: it serves, and would not be routed to again before its next

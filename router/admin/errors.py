@@ -4,7 +4,7 @@ ApiError (router.errors)
 ├── InvalidKey               401  no admin key, or a wrong one
 ├── Missing                  404  no such tenant, key, alias, version, engine
 ├── Taken                    409  the name is
-├── Conflict                 409  not in this state, or somebody else changed it meanwhile
+├── Conflict                 409  not in this state, the body names what isn't there, or a race
 ├── TooSlow                  408  the body did not arrive in time
 └── Busy                     503  more requests at once than it takes
 
@@ -13,7 +13,8 @@ Registry errors become these in one place, `answer_to`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import structlog
@@ -138,6 +139,15 @@ ANSWERED = (
 )
 
 
+@contextmanager
+def named_in_the_body() -> Iterator[None]:
+    """What a body names and isn't there is a conflict: 404 speaks of the path alone."""
+    try:
+        yield
+    except NotFound as error:
+        raise Conflict(_sentence(error), param=error.noun) from None
+
+
 def refusal(found: Sequence[Mapping[str, Any]]) -> InvalidRequest:
     """The answer to a request that doesn't fit its description; `found` are pydantic's errors.
 
@@ -158,10 +168,13 @@ def refusal(found: Sequence[Mapping[str, Any]]) -> InvalidRequest:
 MEANINGS = {
     400: "The request doesn't fit this description; `param` names the field.",
     401: "No admin key, or a wrong one.",
-    404: "There is no such thing; `param` names its kind.",
+    404: "There is nothing of that path; `param` names its kind.",
     405: "The path takes other methods; see `Allow`.",
     408: "The body did not arrive in time.",
-    409: "What is there doesn't allow it, or somebody else changed it at the same moment.",
+    409: (
+        "What is there doesn't allow it, what the body names isn't there, or somebody else changed "
+        "it at the same moment."
+    ),
     413: "The body is too large.",
     500: "A fault of ours; `x-request-id` leads to the log.",
     503: "The registry can't be reached, or there is too much to do at once; see `Retry-After`.",

@@ -6,13 +6,13 @@ default. Moments are whole seconds since the epoch, as everywhere in OpenAI's AP
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from registry.errors import NotFound
+from registry.errors import InvalidValue
 from registry.ranges import LATEST
 
 ItemType = TypeVar("ItemType")
@@ -32,7 +32,11 @@ VersionName = Annotated[
         examples=["triage@0123456789ab"],
     ),
 ]
-Id = Annotated[str, Path(pattern=_ID, description="Its id.")]
+KeyId = Annotated[
+    str,
+    Path(pattern=_ID, description="The key's id.", examples=["key-0123456789abcdef01234567"]),
+]
+EngineId = Annotated[str, Path(pattern=_ID, description="The engine's id.", examples=["engine-0"])]
 
 Name = Annotated[
     str,
@@ -46,8 +50,19 @@ VersionRef = Annotated[
         examples=["triage@0123456789ab"],
     ),
 ]
+
+
+def _whole_number(value: object) -> object:
+    """JSON has one kind of number: 5.0 is as whole as 5 (JSON Schema, 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+IsWhole = BeforeValidator(_whole_number)
+"""For the end of an Annotated whole number: in front of its range the schema would lose that."""
 Moment = Annotated[
-    int, Field(ge=0, le=LATEST, description="Seconds since the epoch.", examples=[1893456000])
+    int,
+    Field(ge=0, le=LATEST, description="Seconds since the epoch.", examples=[1893456000]),
+    IsWhole,
 ]
 
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
@@ -106,20 +121,38 @@ def whole_or_none(moment: float | None) -> int | None:
     return None if moment is None else int(moment)
 
 
-def cut(
-    rows: Sequence[RowType], ids: Sequence[str], after: str | None, limit: int, noun: str
-) -> tuple[Sequence[RowType], Sequence[str], bool]:
-    """The part of a whole list behind `after`: rows, their ids, whether there is more.
+def by_name(
+    rows: Iterable[RowType], name: Callable[[RowType], str], after: str | None, limit: int
+) -> tuple[list[RowType], list[str], bool]:
+    """A part of a list by name: rows, their names, whether there is more.
 
-    Raises NotFound where no row has that id.
+    The row named `after` may be gone meanwhile.
     """
+    behind = sorted((row for row in rows if after is None or name(row) > after), key=name)
+    part = behind[:limit]
+    return part, [name(row) for row in part], len(behind) > limit
+
+
+def by_place(
+    rows: Sequence[RowType], identity: Callable[[RowType], str], after: str | None, limit: int
+) -> tuple[list[RowType], list[str], bool]:
+    """A part of a list in the order that it has: rows, their ids, whether there is more.
+
+    Raises InvalidValue where no row has the id `after`: none of these is ever taken away.
+    """
+    ids = [identity(row) for row in rows]
     start = 0
     if after is not None:
         if after not in ids:
-            raise NotFound(noun, after)
+            raise no_such_cursor(after)
         start = ids.index(after) + 1
     end = start + limit
-    return rows[start:end], ids[start:end], len(rows) > end
+    return [*rows[start:end]], ids[start:end], len(rows) > end
+
+
+def no_such_cursor(after: str) -> InvalidValue:
+    """What a list says to an `after` that is none of its ids."""
+    return InvalidValue("after", after, "the `last_id` of a page of this list")
 
 
 def ends(ids: Sequence[str]) -> tuple[str | None, str | None]:

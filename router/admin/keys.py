@@ -6,7 +6,8 @@ import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from registry import Registry
 from registry.errors import InvalidValue
@@ -16,13 +17,14 @@ from router.admin.errors import answers
 from router.admin.fields import (
     AfterId,
     Body,
-    Id,
+    IsWhole,
+    KeyId,
     Limit,
     Moment,
     Page,
     Shape,
     TenantName,
-    cut,
+    by_place,
     ends,
     whole,
     whole_or_none,
@@ -37,7 +39,9 @@ _Text = Annotated[
         examples=["web"],
     ),
 ]
-_Ttl = Annotated[int, Field(ge=1, le=100 * 365 * 86400, description="Ends after so many seconds.")]
+_Ttl = Annotated[
+    int, Field(ge=1, le=100 * 365 * 86400, description="Ends after so many seconds."), IsWhole
+]
 _Grace = Annotated[
     int,
     Field(
@@ -45,6 +49,7 @@ _Grace = Annotated[
         le=int(LONGEST_GRACE_S),
         description="For how many seconds the old key opens still; 0 for a key that leaked.",
     ),
+    IsWhole,
 ]
 
 
@@ -72,8 +77,18 @@ class KeyPage(Page[KeyShape]):
     """Keys, the oldest first."""
 
 
+_ONE_END: JsonDict = {
+    "not": {
+        "required": ["expires_at", "ttl_s"],
+        "properties": {"expires_at": {"type": "integer"}, "ttl_s": {"type": "integer"}},
+    }
+}
+
+
 class NewKeyBody(Body):
     """A key to create. It has no end unless `expires_at` or `ttl_s` (one of them) gives it one."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_END)
 
     name: _Text = ""
     expires_at: Moment | None = None
@@ -82,6 +97,8 @@ class NewKeyBody(Body):
 
 class RotationBody(Body):
     """How to rotate. The new key has no end unless `expires_at` or `ttl_s` gives it one."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_END)
 
     grace_s: _Grace = 3600
     expires_at: Moment | None = None
@@ -105,7 +122,7 @@ def routes(registry: Registry) -> APIRouter:
         """List a tenant's keys, those that ended included, the oldest first."""
         registry.tenants.get(tenant)
         rows = registry.tenants.keys(tenant)
-        shown, ids, more = cut(rows, [row.id for row in rows], after, limit, "key")
+        shown, ids, more = by_place(rows, lambda row: row.id, after, limit)
         first, last = ends(ids)
         data = [shape(row) for row in shown]
         return KeyPage(data=data, first_id=first, last_id=last, has_more=more)
@@ -117,19 +134,19 @@ def routes(registry: Registry) -> APIRouter:
         return born(made)
 
     @router.get("/{key}", responses=answers(400, 404))
-    def get_key(tenant: TenantName, key: Id) -> KeyShape:
+    def get_key(tenant: TenantName, key: KeyId) -> KeyShape:
         """One key."""
         return shape(registry.tenants.key(tenant, key))
 
     @router.post("/{key}/rotate", status_code=201, responses=answers(400, 404, 409))
-    def rotate_key(tenant: TenantName, key: Id, body: RotationBody) -> Rotation:
+    def rotate_key(tenant: TenantName, key: KeyId, body: RotationBody) -> Rotation:
         """Make a key in this one's place; this one ends after the grace period."""
         registry.tenants.key(tenant, key)
         new, old = registry.tenants.rotate_key(key, body.grace_s, _end(body))
         return Rotation(key=born(new), replaced=shape(old))
 
     @router.post("/{key}/revoke", responses=answers(400, 404, 409))
-    def revoke_key(tenant: TenantName, key: Id) -> KeyShape:
+    def revoke_key(tenant: TenantName, key: KeyId) -> KeyShape:
         """Revoke a key: within a second it opens nothing. Doing it again changes nothing."""
         registry.tenants.key(tenant, key)
         return shape(registry.tenants.revoke_key(key))

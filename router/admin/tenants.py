@@ -10,11 +10,12 @@ from pydantic import Field
 from registry import Registry
 from registry.ranges import LARGEST, LARGEST_WEIGHT, LEAST_WEIGHT
 from registry.tenants import Tenant
-from router.admin.errors import answers
+from router.admin.errors import answers, named_in_the_body
 from router.admin.fields import (
     AfterName,
     Body,
     Deleted,
+    IsWhole,
     Limit,
     Name,
     Page,
@@ -25,7 +26,7 @@ from router.admin.fields import (
     whole,
 )
 
-_Limit = Annotated[int, Field(ge=1, le=LARGEST)]
+_Limit = Annotated[int, Field(ge=1, le=LARGEST), IsWhole]
 _Weight = Annotated[float, Field(ge=LEAST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False)]
 
 
@@ -108,7 +109,9 @@ def routes(registry: Registry) -> APIRouter:
     @router.patch("/{tenant}", responses=answers(400, 404, 409))
     def change_tenant(tenant: TenantName, body: TenantChange) -> TenantShape:
         """Change limits, weight, default alias or switches; routed within a second."""
-        return shape(registry.tenants.update(tenant, **body.model_dump(exclude_unset=True)))
+        registry.tenants.get(tenant)
+        with named_in_the_body():
+            return shape(registry.tenants.update(tenant, **body.model_dump(exclude_unset=True)))
 
     @router.delete("/{tenant}", responses=answers(400, 404, 409))
     def delete_tenant(tenant: TenantName) -> Deleted:

@@ -22,7 +22,8 @@ from router.admin.fields import (
     Shape,
     TenantName,
     VersionName,
-    cut,
+    by_name,
+    by_place,
     ends,
     whole,
 )
@@ -113,7 +114,7 @@ def routes(registry: Registry) -> APIRouter:
         """List a tenant's adapters by name."""
         registry.tenants.get(tenant)
         rows = registry.adapters.all(tenant)
-        shown, ids, more = cut(rows, [row.name for row in rows], after, limit, "adapter")
+        shown, ids, more = by_name(rows, lambda row: row.name, after, limit)
         first, last = ends(ids)
         data = [_adapter(row) for row in shown]
         return AdapterPage(data=data, first_id=first, last_id=last, has_more=more)
@@ -129,7 +130,7 @@ def routes(registry: Registry) -> APIRouter:
         """List a tenant's versions, the newest first."""
         registry.tenants.get(tenant)
         rows = registry.versions.all(tenant, adapter, state)[::-1]
-        shown, ids, more = cut(rows, [row.digest for row in rows], after, limit, "version")
+        shown, ids, more = by_place(rows, lambda row: row.digest, after, limit)
         first, last = ends(ids)
         data = [VersionShape(**_fields(row)) for row in shown]
         return VersionPage(data=data, first_id=first, last_id=last, has_more=more)

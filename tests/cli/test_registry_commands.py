@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,68 @@ def test_migrating_tells_where_without_a_password(switchyard: Switchyard, home: 
     value = switchyard.json("registry", "migrate")
     assert value["database"] == f"sqlite:///{home.folder}/registry.db"
     assert value["current"] is True
+
+
+def test_a_limit_is_set_and_taken_away(switchyard: Switchyard) -> None:
+    switchyard("tenant", "create", "acme", "--tokens-per-day", 5000, "--weight", 2)
+    switchyard("tenant", "update", "acme", "--requests-per-minute", 60, "--tokens-per-day", 0)
+    shown = switchyard.json("tenant", "show", "acme")
+    assert (shown["requests_per_minute"], shown["tokens_per_day"]) == (60, None)
+    assert shown["weight"] == 2.0
+    result = switchyard("tenant", "update", "acme", "--weight", "inf", code=1)
+    assert "weight inf: expected a number from 0.01 to 1000" in result.stderr
+
+
+def test_a_key_ends_when_it_was_said(switchyard: Switchyard) -> None:
+    switchyard("tenant", "create", "acme")
+    made = switchyard.json("key", "create", "acme", "--expires", "90d")
+    assert made["expires_at"] == pytest.approx(time.time() + 90 * 86400, abs=60)
+    made = switchyard.json("key", "create", "acme", "--expires", "2100-01-01")
+    assert made["expires_at"] == 4102444800
+    for wrong in ("soon", "2001-01-01", "5y"):
+        result = switchyard("key", "create", "acme", "--expires", wrong, code=2)
+        assert "expected a duration" in result.stderr or "is past" in result.stderr
+    switchyard("key", "create", "acme", "--expires", "90d", "--days", 5, code=2)
+    assert len(switchyard.json("key", "list")) == 2
+
+
+def test_a_key_is_rotated(switchyard: Switchyard) -> None:
+    switchyard("tenant", "create", "acme")
+    old = switchyard.json("key", "create", "acme", "--name", "web")
+    new = switchyard.json("key", "rotate", old["id"], "--grace", "2h")
+    assert new["secret"] != old["secret"]
+    assert new["replaced"]["id"] == old["id"]
+    assert new["replaced"]["expires_at"] == pytest.approx(time.time() + 7200, abs=60)
+    secret = switchyard("key", "rotate", old["id"], "--grace", "0s").stdout.strip()
+    assert secret.startswith("sk-sy-")
+    assert [key["state"] for key in switchyard.json("key", "list")] == ["expired", "valid", "valid"]
+    result = switchyard("key", "rotate", old["id"], code=1)
+    assert "is 'expired' and can't become 'rotated'" in result.stderr
+    switchyard("key", "rotate", new["id"], "--grace", "soon", code=2)
+
+
+def test_an_alias_is_listed_shown_and_set(switchyard: Switchyard, home_registry: Registry) -> None:
+    make_adapter(home_registry)
+    live, next_ = make_version(home_registry, 1), make_version(home_registry, 2)
+    home_registry.aliases.flip("acme", "tickets", live.digest)
+    home_registry.aliases.ensure("acme", "beta", "tickets")
+    set_ = ("alias", "set", "tickets", "-t", "acme")
+    switchyard(*set_, "--fallback", "wait", "--wait-ms", 500, "--sticky", "user")
+    switchyard(*set_, "--canary", next_.short, "--canary-weight", 0.1, "--shadow", next_.short)
+    shown = switchyard.json("alias", "show", "tickets", "-t", "acme")
+    assert (shown["fallback"], shown["wait_ms"], shown["sticky"]) == ("wait", 500, "user")
+    assert (shown["live"], shown["canary"]) == (live.served_name, next_.served_name)
+    assert (shown["canary_weight"], shown["shadow"]) == (0.1, next_.served_name)
+    switchyard(*set_, "--canary", "none", "--shadow", "none")
+    switchyard("alias", "set", "beta", "-t", "acme", "--default")
+    rows = {row["name"]: row for row in switchyard.json("alias", "list", "-t", "acme")}
+    assert (rows["tickets"]["canary"], rows["tickets"]["canary_weight"]) == (None, 0.0)
+    assert (rows["beta"]["default"], rows["tickets"]["default"]) == (True, False)
+    assert live.served_name in switchyard("alias", "list").stdout
+
+    switchyard(*set_, code=2)
+    result = switchyard(*set_, "--fallback", "hope", code=1)
+    assert "fallback 'hope': expected one of fail, wait, previous, base" in result.stderr
+    home_registry.versions.move(next_.digest, "rejected")
+    result = switchyard(*set_, "--canary", next_.short, code=1)
+    assert "can't be the canary: it was rejected" in result.stderr

@@ -8,7 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from registry import Registry
-from registry.errors import InvalidTransition, NotFound
+from registry.errors import (
+    AlreadyExists,
+    InvalidTransition,
+    InvalidValue,
+    NotFound,
+    NothingBefore,
+    NotServable,
+)
 from tests.registry.making import digest_of, make_adapter, make_version
 
 
@@ -155,3 +162,92 @@ def test_flips_and_retirements_at_once_never_leave_an_alias_on_a_retired_version
     alias = registry.aliases.get("acme", "tickets")
     assert alias.live is not None
     assert registry.versions.get(alias.live).state == "live"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fallback", None),
+        ("sticky", "ip"),
+        ("sticky", ["user"]),
+        ("wait_ms", -1),
+        ("wait_ms", 0.5),
+        ("wait_ms", 2**40),
+        ("canary_weight", 1.01),
+        ("canary_weight", -0.01),
+        ("canary_weight", float("nan")),
+        ("shadow_share", "1"),
+        ("shadow_share", True),
+    ],
+)
+def test_a_field_out_of_its_range_is_named_and_changes_nothing(
+    registry: Registry, field: str, value: object
+) -> None:
+    make_adapter(registry)
+    before = registry.revision()
+    with pytest.raises(InvalidValue, match=f"^{field} .*: expected ") as error:
+        registry.aliases.update("acme", "tickets", **{field: value})
+    assert error.value.field == field
+    with pytest.raises(InvalidValue):
+        registry.aliases.create("acme", "beta", "tickets", **{field: value})
+    assert registry.revision() == before
+
+
+def test_an_alias_is_created_once_with_its_fields(registry: Registry) -> None:
+    make_adapter(registry)
+    made = registry.aliases.create("acme", "beta", "tickets", fallback="fail", sticky="user")
+    assert (made.fallback, made.sticky, made.wait_ms) == ("fail", "user", 2000)
+    assert made.updated_at > 0
+    with pytest.raises(AlreadyExists, match="alias 'acme/beta'"):
+        registry.aliases.create("acme", "beta", "tickets")
+    with pytest.raises(NotFound, match="adapter 'acme/other'"):
+        registry.aliases.create("acme", "gamma", "other")
+
+
+def test_a_canary_has_passed_its_gate_or_an_engine_s_check(registry: Registry) -> None:
+    make_adapter(registry)
+    version = registry.versions.publish(
+        "acme", "tickets", digest_of(7), manifest={}, evaluation={}, verdict="insufficient"
+    )
+    with pytest.raises(NotServable, match="verdict is 'insufficient', and no engine"):
+        registry.aliases.update("acme", "tickets", canary=version.digest)
+    registry.aliases.update("acme", "tickets", shadow=version.digest, shadow_share=0.5)
+    registry.versions.certify(version.digest, {"parity": 0.01})
+    registry.aliases.update("acme", "tickets", canary=version.digest, canary_weight=0.5)
+    registry.aliases.update("acme", "tickets", shadow=None)
+    alias = registry.aliases.get("acme", "tickets")
+    assert (alias.canary, alias.canary_weight) == (version.digest, 0.5)
+    assert (alias.shadow, alias.shadow_share) == (None, 0.0)
+
+
+def test_neither_canary_nor_shadow_is_rejected_or_somebody_elses(registry: Registry) -> None:
+    make_adapter(registry)
+    make_adapter(registry, "lex", "clauses")
+    foreign = make_version(registry, 1, "lex", "clauses")
+    bad = make_version(registry, 2)
+    registry.versions.move(bad.digest, "rejected")
+    for place in ("canary", "shadow"):
+        with pytest.raises(NotServable, match=f"can't be the {place}: it was rejected"):
+            registry.aliases.update("acme", "tickets", **{place: bad.digest})
+        for digest in (foreign.digest, digest_of("nothing"), "\0", ""):
+            with pytest.raises(NotFound, match="version"):
+                registry.aliases.update("acme", "tickets", **{place: digest})
+
+
+def test_a_rollback_goes_to_what_was_live_and_leaves_a_receipt(registry: Registry) -> None:
+    make_adapter(registry)
+    with pytest.raises(NothingBefore, match="alias acme/tickets has no version before"):
+        registry.roll_back("acme", "tickets", "somebody")
+    old, new = make_version(registry, 1), make_version(registry, 2)
+    with pytest.raises(NotServable, match="can't be rolled back to: it was never live"):
+        registry.roll_back("acme", "tickets", "somebody", old.digest)
+    for version in (old, new):
+        registry.versions.certify(version.digest, {"parity": 0.01})
+        registry.aliases.flip("acme", "tickets", version.digest)
+    went = registry.roll_back("acme", "tickets", "somebody")
+    assert (went["from"], went["to"]) == (new.digest, old.digest)
+    assert registry.aliases.get("acme", "tickets").live == old.digest
+    [receipt] = registry.decisions.all(kind="rollback")
+    assert (receipt.by, receipt.digest) == ("somebody", old.digest)
+    with pytest.raises(NotFound, match="alias 'acme/nothing'"):
+        registry.roll_back("acme", "nothing", "somebody")

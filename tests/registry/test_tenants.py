@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from sqlalchemy import text
 
 from registry import Registry
 from registry.database import Base
-from registry.errors import AlreadyExists, NotFound, RegistryError
+from registry.errors import (
+    AlreadyExists,
+    InvalidName,
+    InvalidTransition,
+    InvalidValue,
+    NotFound,
+    RegistryError,
+)
 from registry.tenants import hash_key
 from tests.registry.making import make_adapter, make_exchange, make_job, make_version
 
@@ -180,3 +188,85 @@ def test_of_many_who_ensure_the_same_adapter_and_alias_none_fails(registry: Regi
     with ThreadPoolExecutor(8) as pool:
         assert [*pool.map(ensure, range(8))] == [None] * 8
     assert registry.tenants.get("acme").default_alias == "tickets"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("requests_per_minute", 0),
+        ("tokens_per_minute", 2**31),
+        ("tokens_per_day", 1.5),
+        ("max_concurrent", True),
+        ("weight", 0),
+        ("weight", float("nan")),
+        ("weight", float("inf")),
+        ("weight", "1"),
+        ("store_text", "yes"),
+    ],
+)
+def test_a_field_out_of_its_range_is_named_and_changes_nothing(
+    registry: Registry, field: str, value: object
+) -> None:
+    registry.tenants.create("acme")
+    before = registry.revision()
+    with pytest.raises(InvalidValue, match=f"^{field} .*: expected ") as error:
+        registry.tenants.update("acme", **{field: value})
+    assert error.value.field == field
+    with pytest.raises(InvalidValue):
+        registry.tenants.create("lex", **{field: value})  # type: ignore[arg-type]
+    assert registry.revision() == before
+
+
+def test_the_default_alias_is_one_of_the_tenants_own(registry: Registry) -> None:
+    make_adapter(registry)
+    make_adapter(registry, "lex", "clauses")
+    for name in ("clauses", "nothing", "\0", "a" * 5000):
+        with pytest.raises(NotFound, match="alias"):
+            registry.tenants.update("acme", default_alias=name)
+    assert registry.tenants.update("acme", default_alias=None).default_alias is None
+    assert registry.tenants.update("acme", default_alias="tickets").default_alias == "tickets"
+
+
+def test_a_rotated_key_opens_until_its_grace_is_over(registry: Registry) -> None:
+    registry.tenants.create("acme")
+    first = registry.tenants.create_key("acme", "web")
+    second, old = registry.tenants.rotate_key(first.id, grace_s=600)
+    at = time.time()
+    assert (second.name, second.expires_at, old.state(at)) == ("web", None, "valid")
+    assert old.state(at + 700) == "expired"
+    keys = registry.snapshot().keys
+    assert keys[hash_key(first.secret)].expires_at == old.expires_at
+    assert keys[hash_key(second.secret)].tenant == "acme"
+
+    third, old = registry.tenants.rotate_key(second.id, grace_s=0, expires_at=at + 50)
+    assert old.state(time.time()) == "expired", "one that leaked ends at once"
+    _, old = registry.tenants.rotate_key(third.id, grace_s=600)
+    assert old.expires_at == at + 50, "the grace makes no key last longer"
+    with pytest.raises(InvalidTransition, match="is 'expired' and can't become 'rotated'"):
+        registry.tenants.rotate_key(second.id)
+    registry.tenants.revoke_key(first.id)
+    with pytest.raises(InvalidTransition, match="is 'revoked' and can't become 'rotated'"):
+        registry.tenants.rotate_key(first.id)
+    for wrong in (-1, 1e9, float("nan")):
+        with pytest.raises(InvalidValue, match=r"^grace_s"):
+            registry.tenants.rotate_key(third.id, grace_s=wrong)
+    with pytest.raises(NotFound):
+        registry.tenants.rotate_key("key-1")
+    assert len(registry.tenants.keys("acme")) == 4
+
+
+@pytest.mark.parametrize("name", ["\0", "a\nb", "\ud800", "a" * 201, "\x85"])
+def test_a_key_s_name_is_text_for_people(registry: Registry, name: str) -> None:
+    registry.tenants.create("acme")
+    with pytest.raises(InvalidValue, match=r"^name .*no control characters") as error:
+        registry.tenants.create_key("acme", name)
+    assert len(str(error.value)) < 250
+    assert registry.tenants.create_key("acme", "Wébsite ✓ 日本").name == "Wébsite ✓ 日本"
+    assert [key.name for key in registry.tenants.keys("acme")] == ["Wébsite ✓ 日本"]
+
+
+@pytest.mark.parametrize("name", ["\0", "\ud800", "a" * 100_000, "../etc", "аcme"])
+def test_a_name_that_is_no_name_is_not_found_or_refused(registry: Registry, name: str) -> None:
+    with pytest.raises(InvalidName) as error:
+        registry.tenants.create(name)
+    assert len(str(error.value)) < 300
