@@ -21,21 +21,19 @@ class _Usage(msgspec.Struct):
     completion_tokens: int | None = 0
 
 
-class _Said(msgspec.Struct):
+class _Delta(msgspec.Struct):
+    role: str | None = None
     content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
 
 
 class _Choice(msgspec.Struct):
     finish_reason: str | None = None
-    delta: _Said | None = None
-    text: str = ""
+    delta: _Delta | None = None
 
-    def says(self) -> bool:
-        """Whether a chunk's choice brings something that was generated."""
-        said = self.delta
-        return bool(self.text or (said and (said.content or said.reasoning or said.tool_calls)))
+    def generated(self) -> bool:
+        """Whether a chunk's choice brings a token: each does (one may be half a character, and the
+        last one the stop token), but the one that only says who speaks."""
+        return self.delta is None or self.delta.role is None or bool(self.delta.content)
 
 
 class _EngineError(msgspec.Struct):
@@ -78,7 +76,7 @@ class Outcome:
     """Whether the engine gave the numbers. Until then completion tokens are those relayed."""
 
     def take(self, fields: Mapping[str, msgspec.Raw]) -> int:
-        """Note usage and finish reason, where the fields have them; how many choices say something.
+        """Note usage and finish reason, where the fields have them; how many choices bring a token.
 
         Raises EngineFailed when the engine gave up, or one of BROKEN.
         """
@@ -88,14 +86,14 @@ class Outcome:
             if usage is not None:
                 self.tell(usage.prompt_tokens, usage.completion_tokens or 0)
         raw = fields.get("choices")
-        saying = 0
+        generated = 0
         if raw is not None:
             for choice in _choices.decode(raw):
-                saying += choice.says()
+                generated += choice.generated()
                 self.finish_reason = choice.finish_reason or self.finish_reason
                 if choice.finish_reason in GIVEN_UP:
                     raise EngineFailed("The engine stopped before the answer was complete.")
-        return saying
+        return generated
 
     def tell(self, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine's own numbers."""

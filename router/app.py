@@ -24,7 +24,7 @@ from registry import Registry
 from registry.tenants import Tenant
 from router import feedback, models
 from router.completions import Completions
-from router.errors import ApiError, MethodNotAllowed, Unhealthy, UnknownRoute
+from router.errors import ApiError, MethodNotAllowed, ResponseNotFound, Unhealthy, UnknownRoute
 from router.fleet import Fleet
 from router.front import Front
 from router.health import Health
@@ -112,6 +112,13 @@ def create_app(
     @app.get("/v1/models/{name:path}")
     async def one_model(request: Request, name: str) -> dict[str, Any]:
         return models.find(tenant_of(request), name, snapshots.view)
+
+    @app.api_route("/v1/responses/{response_id}", methods=["GET", "DELETE"])
+    @app.get("/v1/responses/{response_id}/input_items")
+    @app.post("/v1/responses/{response_id}/cancel")
+    async def one_response(request: Request, response_id: str) -> None:
+        tenant_of(request)
+        raise ResponseNotFound(response_id)
 
     @app.post("/v1/feedback")
     async def give_feedback(request: Request) -> dict[str, Any]:

@@ -30,6 +30,8 @@ _USAGE_ON = msgspec.Raw(b'{"include_usage":true}')
 _FALSE = msgspec.Raw(b"false")
 _NOTHING = (b"null", b"false")
 _REFUSED = frozenset(REFUSED)
+_INTEGERS = frozenset(("top_k", "stream_interval"))
+"""vLLM 0.32 answers 500 to those that 64 bits don't hold; it checks all others."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -75,6 +77,8 @@ def parse(raw: bytes, kind: Kind, settings: RouterSettings) -> Request:
         _refuse(fields)
     if len(raw) > settings.max_field_bytes:
         _bound(fields, settings.max_field_bytes)
+    if not _INTEGERS.isdisjoint(fields):
+        _range(fields)
     _require(fields, kind)
     _check_sequences(fields, kind, settings.max_sequences)
     raw_stream = fields.get("stream")
@@ -143,6 +147,16 @@ def _refuse(fields: dict[str, msgspec.Raw]) -> None:
                 f"'{name}' is not supported: {REFUSED[name]}.",
                 param=name,
                 code="unsupported_parameter",
+            )
+
+
+def _range(fields: dict[str, msgspec.Raw]) -> None:
+    for name in _INTEGERS & fields.keys():
+        if len(bytes(fields[name])) > 18:
+            raise InvalidRequest(
+                f"Invalid '{name}': expected an integer of at most 18 digits.",
+                param=name,
+                code="invalid_value",
             )
 
 

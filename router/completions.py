@@ -20,9 +20,25 @@ from router import conversation, relay
 from router.admission import Admission
 from router.body import Request, parse
 from router.call import CLIENT_LEFT, Call
-from router.errors import ApiError, InternalError, ShuttingDown
+from router.errors import (
+    ApiError,
+    InternalError,
+    InvalidRequest,
+    ShuttingDown,
+    UnsupportedEncoding,
+)
 from router.estimate import Estimator, weigh
-from router.http import ClientLeft, Watch, cut_off, header, new_id, read_body, resume, send_error
+from router.http import (
+    ClientLeft,
+    Watch,
+    cut_off,
+    encoding,
+    header,
+    new_id,
+    read_body,
+    resume,
+    send_error,
+)
 from router.keys import authenticate
 from router.kinds import EMBEDDINGS, Kind
 from router.limits import Limits
@@ -68,7 +84,13 @@ class Completions:
             call.tenant = tenant
             snapshots.meters(tenant.name).in_flight.inc()
             raw = await read_body(scope, receive, self.settings.max_body_bytes)
-            request = parse(raw, self.kind, self.settings)
+            try:
+                request = parse(raw, self.kind, self.settings)
+            except InvalidRequest:
+                packed = encoding(scope)  # not looked for in a body that reads well
+                if packed is not None:
+                    raise UnsupportedEncoding(packed) from None
+                raise
             call.messages = request.messages
             target = call.target = select(tenant, request.model, snapshots.view)
             await self._admit(call, tenant, raw, request)
@@ -77,6 +99,7 @@ class Completions:
             reached = await self.reach.open(call, request)
             try:
                 call.engine, call.version = reached.engine, reached.version
+                self.recorder.writing[call.completion_id] = tenant.name
                 call.fallback = reached.fallback
                 if target.shadow is not None:
                     self.shadows.offer(call, request, target)
@@ -162,6 +185,7 @@ class Completions:
             if call.admission is not None:
                 self._settle(call, call.admission)
             if call.engine is not None:
+                del self.recorder.writing[call.completion_id]
                 self.recorder.offer(call)
         if self.settings.access_log:
             _access.info(

@@ -3,11 +3,15 @@
 ApiError
 ├── InvalidRequest          400  the body, or a field of it (`param`)
 ├── InvalidKey              401  no key, or one that opens nothing
+├── EndpointNotSupported    403  this model's engine has no such endpoint (embeddings, say)
 ├── ModelNotFound           404  no such name for this tenant; another tenant's looks the same
 ├── CompletionNotFound      404  feedback for an id that was never served to this tenant
+├── ResponseNotFound        404  a response by its id: none are kept
 ├── UnknownRoute            404
 ├── MethodNotAllowed        405
+├── CompletionUnderWay      409  feedback for a completion that is still being written
 ├── BodyTooLarge            413
+├── UnsupportedEncoding     415  a compressed body
 ├── RateLimited             429  over one of the tenant's limits; later it will be let in
 │   └── QuotaSpent          429  the day's tokens are used up: the SDK is told not to try again
 ├── EngineRefusedRequest    4xx  the engine's own validation error, passed on
@@ -98,6 +102,21 @@ class InvalidKey(ApiError):
         return [(b"www-authenticate", b"Bearer")]
 
 
+class EndpointNotSupported(ApiError):
+    """The engine that serves this model has no such endpoint."""
+
+    status = 403
+    type = INVALID_REQUEST
+    code = "endpoint_not_supported"
+
+    def __init__(self, path: str, model: str) -> None:
+        what = "makes no embeddings" if path.endswith("embeddings") else f"has no {path}"
+        super().__init__(
+            f"You are not allowed to ask `{model}` through {path}: its engine {what}.",
+            param="model",
+        )
+
+
 class ModelNotFound(ApiError):
     """No such model for this tenant."""
 
@@ -123,6 +142,36 @@ class CompletionNotFound(ApiError):
         super().__init__(
             f"The completion `{completion_id[:100]}` does not exist or is no longer kept.",
             param="completion_id",
+        )
+
+
+class CompletionUnderWay(ApiError):
+    """It is this tenant's, and not finished. The SDK tries again by itself."""
+
+    status = 409
+    type = INVALID_REQUEST
+    code = "completion_under_way"
+
+    def __init__(self, completion_id: str) -> None:
+        super().__init__(
+            f"The completion `{completion_id[:100]}` is still being written: "
+            "send feedback once it has ended.",
+            param="completion_id",
+            retry_after_s=1,
+        )
+
+
+class ResponseNotFound(ApiError):
+    """Nobody's response can be had by its id."""
+
+    status = 404
+    type = INVALID_REQUEST
+    code = "response_not_found"
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(
+            f"Response with id '{response_id[:100]}' not found: responses are not kept here.",
+            param="response_id",
         )
 
 
@@ -161,6 +210,19 @@ class BodyTooLarge(ApiError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The request body is larger than {limit} bytes.")
+
+
+class UnsupportedEncoding(ApiError):
+    """A body that would have to be unpacked first, to a size that nobody knows."""
+
+    status = 415
+    type = INVALID_REQUEST
+    code = "unsupported_encoding"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"The request body is encoded as '{encoding[:50]}': send it as plain JSON."
+        )
 
 
 class RateLimited(ApiError):
@@ -275,7 +337,15 @@ class RegistryUnavailable(ApiError):
 
 
 class VersionUnavailable(ApiError):
-    """The version can't be served now, and the policy says to fail."""
+    """The version can't be served now, and the policy says to fail. `soon`: whether trying again
+    in a moment may help; it doesn't where no version is live yet."""
 
     status = 503
     code = "version_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: float, soon: bool = True) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.soon = soon
+
+    def headers(self) -> Headers:
+        return super().headers() if self.soon else [(b"x-should-retry", b"false")]

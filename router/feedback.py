@@ -14,7 +14,12 @@ import msgspec
 from registry import Registry
 from registry.errors import DatabaseUnavailable, NotFound
 from registry.tenants import Tenant
-from router.errors import CompletionNotFound, InvalidRequest, RegistryUnavailable
+from router.errors import (
+    CompletionNotFound,
+    CompletionUnderWay,
+    InvalidRequest,
+    RegistryUnavailable,
+)
 from router.recorder import Recorder
 
 _Text = Annotated[str, msgspec.Meta(max_length=100_000)]
@@ -86,6 +91,8 @@ async def give(
         await recorder.flush()
         return await asyncio.to_thread(write)
     except NotFound:
+        if recorder.writing.get(body.completion_id) == tenant.name:
+            raise CompletionUnderWay(body.completion_id) from None
         raise CompletionNotFound(body.completion_id) from None
     except DatabaseUnavailable:
         raise RegistryUnavailable(

@@ -48,6 +48,12 @@ class ClientLeft(Exception):
     """The client closed the connection before it had its answer."""
 
 
+def encoding(scope: Scope) -> str | None:
+    """How the body is packed, where it is."""
+    said = header(scope, b"content-encoding")
+    return None if said in (None, b"", b"identity") else said.decode("latin-1")
+
+
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises BodyTooLarge (without reading on) and ClientLeft."""
     length = header(scope, b"content-length")

@@ -27,6 +27,7 @@ from router.errors import (
     VersionUnavailable,
 )
 from router.lanes import Ticket
+from router.refusals import blames_request, refuse
 from router.replicas import Replicas
 from router.select import CANARY, Target, choose, select
 from router.settings import RouterSettings
@@ -147,6 +148,7 @@ class Reach:
                 return Reached(station, ticket, answer, version, names, why)
             if answer is not None:
                 status, data = answer
+                refuse(request, target.asked, status, data)
                 if version is None or not _is_the_versions(status, data):
                     raise self._translated(status, data, Names(served, target.asked, ""))
                 if status >= 500:
@@ -222,7 +224,7 @@ class Reach:
             raise
         now = time.monotonic()
         station.leave(ticket, now, 0.0)
-        if response.status >= 500:
+        if response.status >= 500 and not blames_request(request, response.status):
             self.replicas.failed(station, now, unreachable=False)
         else:
             breaker.succeeded()
@@ -237,9 +239,10 @@ class Reach:
                 retry_after_s=retry_after_s or self.settings.retry_after_s,
             )
         message = f"The model `{target.asked}` can't be served at the moment."
-        if reason == fallback.NO_LIVE_VERSION:
+        soon = reason != fallback.NO_LIVE_VERSION
+        if not soon:
             message = f"The model `{target.asked}` has no live version yet."
-        return VersionUnavailable(message, retry_after_s=self.settings.retry_after_s)
+        return VersionUnavailable(message, retry_after_s=self.settings.retry_after_s, soon=soon)
 
     def _translated(self, status: int, data: bytes, names: Names) -> ApiError:
         """An engine's error as the client may see it."""

@@ -44,6 +44,8 @@ class Recorder:
         self._pending: deque[Call] = deque()
         self._writing = asyncio.Lock()
         self._failing = False
+        self.writing: dict[str, str] = {}
+        """Completions that an engine is writing, by id, and whose they are."""
 
     def offer(self, call: Call) -> None:
         """Take a call that is over, or drop and count it when too many are waiting."""
@@ -61,7 +63,11 @@ class Recorder:
                 size = min(left, self._settings.record_batch)
                 batch = [self._pending.popleft() for _ in range(size)]
                 left -= size
-                await self._write(batch)
+                try:
+                    await self._write(batch)
+                except asyncio.CancelledError:  # at shutdown, which flushes: what is there already
+                    self._pending.extendleft(reversed(batch))  # is left out then
+                    raise
 
     async def startup(self) -> None:
         """Nothing to open."""
@@ -158,6 +164,14 @@ class _Said(msgspec.Struct):
     content: str | None = None
 
 
+class _Part(msgspec.Struct):
+    text: str | None = None
+
+
+class _Item(msgspec.Struct):
+    content: list[_Part] | None = None
+
+
 class _Choice(msgspec.Struct):
     index: int = 0
     message: _Said | None = None
@@ -166,7 +180,12 @@ class _Choice(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
+    """A completion, a chunk of one, a response object, or an event of one."""
+
     choices: list[_Choice] = []
+    output: list[_Item] = []
+    type: str = ""
+    delta: str | None = None
 
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -177,7 +196,7 @@ def answer_text(blocks: Sequence[bytes]) -> str | None:
     raw = b"".join(blocks)
     if not raw:
         return None
-    bodies = [e[6:] for e in raw.split(b"\n\n") if e.startswith(b"data: {")] or [raw]
+    bodies = [line[6:] for line in raw.split(b"\n") if line.startswith(b"data: {")] or [raw]
     said: list[str] = []
     for body in bodies:
         try:
@@ -189,4 +208,7 @@ def answer_text(blocks: Sequence[bytes]) -> str | None:
             text = choice.text if part is None else part.content
             if choice.index == 0 and text:
                 said.append(text)
+        if answer.type == "response.output_text.delta" and answer.delta:
+            said.append(answer.delta)
+        said += [part.text for item in answer.output for part in item.content or () if part.text]
     return "".join(said)

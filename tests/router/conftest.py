@@ -130,6 +130,15 @@ class Running:
         ):
             return response.status, await response.json(), response.headers
 
+    async def raw(self, body: bytes, path: str = "/v1/chat/completions") -> tuple[int, str]:
+        """A raw request as acme: (status, text of the answer)."""
+        headers = {"authorization": f"Bearer {self.world.keys['acme']}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.url + path, data=body, headers=headers) as response,
+        ):
+            return response.status, await response.text()
+
     async def get(self, path: str, **headers: str) -> tuple[int, Any, Any]:
         """A raw GET: (status, decoded body, headers)."""
         async with (

@@ -226,7 +226,7 @@ async def test_a_response_streams_as_named_events(target: Target) -> None:
     read = await events(
         target,
         "/v1/responses",
-        {"model": target.adapter, "input": "the invoice", "max_output_tokens": 4, "stream": True},
+        {"model": target.adapter, "input": "the invoice", "max_output_tokens": 32, "stream": True},
     )
 
     names = [name for name, _ in read]
