@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from monitoring.metrics import Metrics
 from registry.tenants import Tenant
 from router.admission import Admission, go_duration
-from router.errors import RateLimited
+from router.errors import Headers, RateLimited
 from router.limits import Limits, MemoryLimits
 from router.redis_limits import RedisLimits
 from router.settings import RouterSettings
@@ -299,12 +299,23 @@ class AgainstAModel(RuleBasedStateMachine):
             self.open.append(self.limits.take(self.tenant, tokens))
         except RateLimited as error:
             assert not room, error.message
+            self._is_told(error.more)
             return
         assert room
         self.busy += 1
         self.requests_left -= 1
         self.tokens_left -= min(need, self.tokens or 0)
         self.used += min(need, self.budget or 0)
+        self._is_told(self.open[-1].headers)
+
+    def _is_told(self, headers: Headers) -> None:
+        told = dict(headers)
+        for kind, limit, left in (
+            ("requests", self.requests, self.requests_left),
+            ("tokens", self.tokens, self.tokens_left),
+        ):
+            remaining = told.get(f"x-ratelimit-remaining-{kind}".encode())
+            assert remaining == (None if limit is None else b"%d" % max(0, int(left + 1e-4)))
 
     @rule(pick=st.randoms(use_true_random=False), used=st.none() | st.integers(0, 800))
     def settle(self, pick: object, used: int | None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import redis.asyncio
@@ -19,9 +20,9 @@ from hypothesis import strategies as st
 
 from monitoring.metrics import Metrics
 from registry.tenants import Tenant
-from router.admission import Admission
+from router.admission import Admission, Terms
 from router.errors import RateLimited
-from router.redis_limits import RedisLimits
+from router.redis_limits import RedisLimits, _Ask
 from router.settings import RouterSettings
 from tests.real_redis import RealRedis
 from tests.router.conftest import until
@@ -101,13 +102,38 @@ async def test_two_routers_spend_one_daily_budget(redis: RealRedis, prefix: str)
         assert len(await flood([one, two], tenant, 150, tokens=10)) == 100
 
 
-async def test_two_routers_share_a_minute(redis: RealRedis, prefix: str) -> None:
-    tenant = Tenant(name="acme", requests_per_minute=120, tokens_per_minute=10**9)
+@pytest.mark.parametrize(
+    "minute",
+    [
+        {"requests_per_minute": 120, "tokens_per_minute": 10**9},
+        {"requests_per_minute": 10**9, "tokens_per_minute": 1200},
+    ],
+)
+async def test_two_routers_share_a_minute(
+    redis: RealRedis, prefix: str, minute: dict[str, int]
+) -> None:
+    tenant = Tenant(name="acme", **minute)
     async with sharing(redis, prefix) as one, sharing(redis, prefix) as two:
         began = time.monotonic()
-        taken = len(await flood([one, two], tenant, 300))
+        taken = len(await flood([one, two], tenant, 300, tokens=10))
         refilled = (time.monotonic() - began) * 2
     assert 120 <= taken <= 120 + refilled
+
+
+async def test_what_is_sent_twice_counts_once(redis: RealRedis, prefix: str) -> None:
+    tenant = Tenant(name="acme", tokens_per_day=100, tokens_per_minute=100)
+    async with sharing(redis, prefix, linger_s=600.0) as limits:
+        first = await limits.admit(tenant, 40)
+        second = await limits.admit(tenant, 40)
+        limits.settle(first, 10)
+        limits._unsettled.append(limits._unsettled[-1])  # as after a connection that broke
+        assert await let_in(limits, tenant, 51) is None
+        third = await limits.admit(tenant, 50)
+        asked = _Ask(Terms.of(tenant), 50, third.lease, asyncio.Future())
+        assert await limits._send([asked], [], False) == [(0, 0, ANY, ANY, ANY, 100)]
+        limits.settle(second, 0)
+        limits.settle(third, 0)
+        assert await limits.admit(tenant, 90)
 
 
 async def test_a_killed_routers_places_come_back(redis: RealRedis, prefix: str) -> None:
@@ -197,6 +223,8 @@ async def test_a_silent_redis_holds_up_one_moment_and_then_nobody(
         assert len(await flood([limits], tenant, 10, tokens=10)) == 5
         assert degraded(limits)
         limits.settle(before, 40)
+        await until(lambda: not limits._unsettled, "it to be sent")
+        await until(lambda: limits._unsettled, "it to be kept for later")
         own_redis.thaw()
         await until(lambda: not degraded(limits), "it to be back")
 
@@ -266,6 +294,7 @@ async def redis_client(server: RealRedis) -> AsyncIterator[Any]:
 async def test_keys_expire(redis: RealRedis, prefix: str) -> None:
     tenant = Tenant(name="acme", requests_per_minute=5, tokens_per_minute=9, tokens_per_day=10**6)
     async with sharing(redis, prefix) as limits, redis_client(redis) as client:
+        await limits.admit(tenant, 1)
         limits.settle(await limits.admit(tenant, 1), 9000)
         keys = await client.keys(f"{prefix}*")
         assert len(keys) == 2
