@@ -13,6 +13,9 @@ everybody's wait. So no more than that is sent, and here is decided what:
   waited about as long as the longest.
 - **Aging**: when somebody has waited `aging_s` for a slot, one adapter takes no more requests; when
   its last has ended, the slot is theirs.
+  With seats to spare, the first in a queue so waits for a slot at most `aging_s`, one look at the
+  lane (half a second, or until a request ends) and ⌈adapters/slots⌉ times the longest request: each
+  older claim takes one turn at most, and closes as soon as it has begun.
 - **Pace**: a tenant with many requests may not make the engine's steps longer than `slowdown` times
   what they are with the tenants' median demand. What it may not use is left unused: its own
   throughput is what the others' latency costs.
@@ -96,6 +99,8 @@ class Lane:
     area: float = 0.0
     """Requests in the engine, integrated over time, up to `at`."""
     at: float = 0.0
+    last: float = 0.0
+    """The counter of whoever was the last at work, when nobody is any more."""
     closing: dict[str, str] = field(default_factory=dict)
     """Adapters that take no more requests → whom their slot goes to (an adapter)."""
 
@@ -110,7 +115,7 @@ class Lane:
             flow.counter = max(flow.counter, self._floor())
         if (
             self.running < self.seats
-            and not flow.queued
+            and ticket.adapter not in flow.waiting
             and self._admits(flow, ticket.adapter, now)
         ):
             self._go(flow, ticket, now)
@@ -126,7 +131,7 @@ class Lane:
     def leave(self, ticket: Ticket, now: float, cost: float) -> list[Ticket]:
         """A request that went is over and cost so many weighted tokens: who goes next."""
         flow = self.flows[ticket.tenant]
-        flow.counter += (cost - ticket.cost) / flow.weight
+        flow.counter += (cost - ticket.cost) / ticket.weight
         flow.demand(now)
         flow.running -= 1
         self._tick(now)
@@ -139,7 +144,11 @@ class Lane:
             else:
                 del self.active[adapter]
                 self.closing.pop(adapter, None)
-        return self.next(now) if self.queued else []
+        if self.queued:
+            return self.next(now)
+        if not self.running:
+            self.last = flow.counter
+        return []
 
     def together(self, ticket: Ticket, now: float) -> float:
         """Requests in the engine while this one was, itself included, on average."""
@@ -160,6 +169,8 @@ class Lane:
             del flow.waiting[ticket.adapter]
         flow.queued -= 1
         self.queued -= 1
+        if self.closing and not self._want(ticket.adapter):  # nobody wants that slot any more
+            self.closing = {a: to for a, to in self.closing.items() if to != ticket.adapter}
 
     def next(self, now: float) -> list[Ticket]:
         """Let go whoever may."""
@@ -199,7 +210,7 @@ class Lane:
                     yield flow, adapter, queue[0]
 
     def _go(self, flow: Flow, ticket: Ticket, now: float) -> None:
-        flow.counter += ticket.cost / flow.weight
+        flow.counter += ticket.cost / ticket.weight  # what the settlement goes by, too
         flow.running += 1
         self._tick(now)
         self.running += 1
@@ -210,7 +221,7 @@ class Lane:
     def _best(self, now: float) -> tuple[Flow, str | None] | None:
         """The queue whose first goes next; None when nobody may."""
         best: tuple[Flow, str | None] | None = None
-        least: tuple[int, float] | None = None
+        least: tuple[int, float, float] | None = None
         oldest = now - self.rules.aging_s
         wants_slot = [
             head.came_at
@@ -222,11 +233,11 @@ class Lane:
             if not self._admits(flow, adapter, now):
                 continue
             if adapter is None or adapter in self.active:
-                key = (1, flow.counter)
+                key = (1, flow.counter, head.came_at)
             elif head.came_at <= oldest:
-                key = (0, head.came_at)
+                key = (0, head.came_at, 0.0)
             else:
-                key = (2, -self._want(adapter) if head.came_at <= old else 0.0)
+                key = (2, -self._want(adapter) if head.came_at <= old else 0.0, head.came_at)
             if least is None or key < least:
                 least, best = key, (flow, adapter)
         return best
@@ -265,10 +276,11 @@ class Lane:
         return sum(len(f.waiting[adapter]) for f in self.flows.values() if adapter in f.waiting)
 
     def _floor(self) -> float:
-        """The smallest counter of tenants at work."""
+        """The smallest counter of tenants at work, or of the last that was: else whoever came
+        first after a pause would owe nothing, and the others all they were ever served."""
         return min(
             (flow.counter for flow in self.flows.values() if flow.running or flow.queued),
-            default=0.0,
+            default=self.last,
         )
 
     def _make_room(self, now: float) -> None:

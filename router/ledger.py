@@ -10,7 +10,6 @@ the same two lists are kept here.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 SLOT, HOST, COLD = "slot", "host", "cold"
@@ -25,11 +24,11 @@ class Ledger:
     _slotted: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _held: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
-    def acknowledged(self, digests: Iterable[str]) -> None:
-        """The registry says that the engine has answered from these: they are in its memory."""
-        for digest in digests:
-            if digest not in self._held:
-                self._hold(digest)
+    def acknowledged(self, digest: str) -> None:
+        """The engine has just answered from it, whoever asked: it is in its memory. Say it once:
+        what was acknowledged long ago may have made room for others since."""
+        if digest not in self._held:
+            self._hold(digest)
 
     def where(self, digest: str) -> str:
         """slot, host or cold."""

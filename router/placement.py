@@ -123,7 +123,7 @@ class Placement:
                     left = (to.id,)
                     counts[to.id] += 1
                 else:
-                    return  # more versions than slots altogether: the lanes take turns
+                    break  # more versions than slots altogether: the lanes take turns
                 self.homes[coldest] = left
                 counts[room.id] -= 1
 

@@ -83,13 +83,12 @@ class Replicas:
         )
 
     def tick(self, view: View, now: float) -> None:
-        """Now and then: let placement follow the traffic, and forget tenants that are gone."""
+        """Now and then: let placement follow the traffic, and lanes the time."""
         if view is not self._view:
             self._adopt(view)
-        if len(self._ready) > 1:
-            self.placement.tick(now, [_room(station) for station in self._ready])
+        self.placement.tick(now, [_room(station) for station in self._ready])
         for station in self.stations.values():
-            station.lane.tidy(now)
+            station.tick(now)
 
     def states(self, now: float) -> Iterator[tuple[Station, str]]:
         """Each station and its breaker's state."""
@@ -123,20 +122,21 @@ class Replicas:
 
     def _adopt(self, view: View) -> None:
         """Follow the registry: engines that came, went, or were started again."""
-        self._view = view
-        ready = []
+        before, self._view = self._view, view
+        ready, fresh = [], set()
         for engine in view.ready:
             station = self.stations.get(engine.id)
             if station is None or station.engine.started_at != engine.started_at:
                 if station is not None:
                     station.send_away()
                 station = self.stations[engine.id] = self._station(engine)
+                fresh.add(engine.id)
             station.engine = engine
             ready.append(station)
         for digest, ids in view.warm.items():
-            for engine_id in ids:
-                if engine_id in self.stations:
-                    self.stations[engine_id].ledger.acknowledged((digest,))
+            news = ids - before.warm_in(digest) if before is not None else ids
+            for engine_id in ids & fresh | news & self.stations.keys():
+                self.stations[engine_id].ledger.acknowledged(digest)
         known = {engine.id for engine in view.snapshot.engines}
         for gone in [i for i in self.stations if i not in known]:
             self.stations.pop(gone).send_away()

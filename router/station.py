@@ -59,28 +59,27 @@ class Station:
 
         Raises Crowded.
         """
-        lane = self.lane
-        if lane.queued >= self.queue_limit:
+        if self.lane.enter(ticket, now):
+            self._use(ticket)
+            return True
+        self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        if self.lane.queued > self.queue_limit:
             self._make_place(ticket)
-        if not lane.enter(ticket, now):
-            self._waiting[ticket] = asyncio.get_running_loop().create_future()
-            return False
-        self._use(ticket)
-        return True
+        return False
 
     async def wait(self, ticket: Ticket, timeout_s: float) -> None:
         """Until it is its turn. Raises WaitedTooLong, Crowded, EngineGone."""
         turn = self._waiting[ticket]
         try:
-            async with asyncio.timeout(timeout_s):
-                await turn
-        except TimeoutError:
-            if self.withdraw(ticket):
-                raise WaitedTooLong from None
+            # Unlike `await turn`, this never cancels the turn, so it can be given at any moment.
+            await asyncio.wait((turn,), timeout=timeout_s)
         except asyncio.CancelledError:
             if not self.withdraw(ticket) and turn.exception() is None:
                 self.leave(ticket, asyncio.get_running_loop().time(), 0.0)  # its turn had come
             raise
+        if self.withdraw(ticket):
+            raise WaitedTooLong
+        turn.result()
         self._use(ticket)
 
     def leave(self, ticket: Ticket, now: float, cost: float, tokens: int = 0) -> None:
@@ -90,8 +89,14 @@ class Station:
             took = now - ticket.went_at
             lane.pace.learn(lane.together(ticket, now), took / tokens)
             self._service_s += 0.05 * (took - self._service_s)
-        for granted in lane.leave(ticket, now, cost):
-            self._waiting.pop(granted).set_result(None)
+        self._grant(lane.leave(ticket, now, cost))
+
+    def tick(self, now: float) -> None:
+        """Now and then: what time alone allows (waiting for a slot too long, a tenant's demand
+        that faded) would else have to wait until some request ends."""
+        self.lane.tidy(now)
+        if self._waiting:
+            self._grant(self.lane.next(now))
 
     def send_away(self) -> None:
         """The engine broke: nobody has to wait for it."""
@@ -104,13 +109,13 @@ class Station:
         return min(30.0, max(1.0, rounds * self._service_s))
 
     def _make_place(self, ticket: Ticket) -> None:
-        """The queue is full: whoever fills it most has to make room. Raises Crowded."""
-        lane = self.lane
-        own = lane.flows.get(ticket.tenant)
-        queued = (own.queued if own else 0) / ticket.weight
-        most = max(lane.flows.values(), key=lambda flow: flow.queued / flow.weight)
-        if queued + 1 >= most.queued / most.weight:
-            raise Crowded(self.retry_after_s(), own=queued > self.queue_limit / 2)
+        """The queue is overfull: whoever fills it most has to make room. Raises Crowded."""
+        flows = self.lane.flows
+        own = flows[ticket.tenant]
+        most = max(flows.values(), key=lambda flow: flow.queued / flow.weight)
+        if own.queued / own.weight >= most.queued / most.weight:
+            self.withdraw(ticket)
+            raise Crowded(self.retry_after_s(), own=own.queued >= self.queue_limit / 2)
         queue = max(most.waiting.values(), key=lambda each: each[-1].came_at)
         self._dismiss(queue[-1], Crowded(self.retry_after_s(), own=True))
 
@@ -119,6 +124,10 @@ class Station:
         (the engine's memory) or "cold" (disk or store)."""
         loads, self._loads = self._loads, {}
         return loads
+
+    def _grant(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets:
+            self._waiting.pop(ticket).set_result(None)
 
     def _use(self, ticket: Ticket) -> None:
         if ticket.adapter is not None:
@@ -136,8 +145,7 @@ class Station:
     def _dismiss(self, ticket: Ticket, error: Exception) -> None:
         turn = self._waiting[ticket]
         self.withdraw(ticket)
-        if not turn.done():
-            turn.set_exception(error)
+        turn.set_exception(error)
 
 
 def weighted(prompt: float, completion: float) -> float:

@@ -1,0 +1,219 @@
+"""The lane in front of one replica: nobody lost, nobody doubled, nobody waiting for ever."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from router.lanes import Lane, Rules, Ticket
+from tests.router.stepping import REQUEST_S, STEP_S, TICK_S, Ask, Stepping
+
+AGING_S = 5.0
+
+
+def ticket(
+    tenant: str, adapter: str | None, at: float, cost: float = 10.0, weight: float = 1.0
+) -> Ticket:
+    return Ticket(tenant, weight, adapter, cost, at)
+
+
+class Lanes(RuleBasedStateMachine):
+    """Random tenants, weights, adapters and times against plain lists of who waits and who runs."""
+
+    @initialize(seats=st.integers(1, 6), slots=st.integers(1, 3), slowdown=st.sampled_from([1, 2]))
+    def begin(self, seats: int, slots: int, slowdown: float) -> None:
+        self.lane = Lane(seats, slots, Rules(slowdown, AGING_S))
+        self.now = 100.0
+        self.waiting: list[Ticket] = []
+        self.running: list[Ticket] = []
+
+    def granted(self, tickets: list[Ticket]) -> None:
+        assert len({*tickets}) == len(tickets)
+        for one in tickets:
+            assert one in self.waiting
+            self.waiting.remove(one)
+            self.running.append(one)
+
+    @rule(
+        tenant=st.sampled_from("abc"),
+        weight=st.sampled_from([0.5, 1.0, 2.0]),
+        adapter=st.sampled_from([None, "x", "y", "z", "w"]),
+        cost=st.floats(1, 1000),
+    )
+    def enter(self, tenant: str, weight: float, adapter: str | None, cost: float) -> None:
+        one = Ticket(tenant, weight, adapter, cost, self.now)
+        closed = adapter in self.lane.closing
+        if self.lane.enter(one, self.now):
+            assert not closed
+            self.running.append(one)
+        else:
+            self.waiting.append(one)
+            others = {other.tenant for other in self.running + self.waiting} - {tenant}
+            if adapter is None and not others and [*self.lane.flows] == [tenant]:
+                assert len(self.running) == self.lane.seats, "a lone tenant waits, seats are free"
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), cost=st.floats(0, 1000))
+    def leave(self, data: st.DataObject, cost: float) -> None:
+        one = data.draw(st.sampled_from(self.running))
+        promised = self.lane.closing.get(one.adapter or "")
+        self.running.remove(one)
+        granted = self.lane.leave(one, self.now, cost)
+        self.granted(granted)
+        if promised and one.adapter not in {other.adapter for other in self.running}:
+            assert one.adapter not in self.lane.closing
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(one)
+        self.lane.abandon(one)
+
+    @rule()
+    def look(self) -> None:
+        self.granted(self.lane.next(self.now))
+        self.lane.tidy(self.now)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, AGING_S, 60.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def counts_add_up(self) -> None:
+        lane = self.lane
+        held = [one.adapter for one in self.running if one.adapter is not None]
+        assert lane.running == len(self.running) <= lane.seats
+        assert lane.queued == len(self.waiting)
+        assert lane.active == {adapter: held.count(adapter) for adapter in {*held}}
+        assert len(lane.active) <= lane.slots
+        assert lane.closing.keys() <= lane.active.keys()
+        queues = [q for flow in lane.flows.values() for q in flow.waiting.values()]
+        assert all(queues)
+        assert {one for queue in queues for one in queue} == {*self.waiting}
+        for name, flow in lane.flows.items():
+            assert flow.running == sum(one.tenant == name for one in self.running)
+            assert flow.queued == sum(one.tenant == name for one in self.waiting)
+            assert flow.queued == sum(map(len, flow.waiting.values()))
+
+    @invariant()
+    def an_empty_engine_leaves_nobody_waiting(self) -> None:
+        assert self.running or not self.waiting
+
+    def teardown(self) -> None:
+        """Whoever waits goes in the end, as the others leave: nobody is forgotten."""
+        if not hasattr(self, "lane"):
+            return
+        for _ in range(len(self.running) + len(self.waiting)):
+            one = self.running.pop(0)
+            self.granted(self.lane.leave(one, self.now, one.cost))
+        assert not self.running and not self.waiting and not self.lane.closing
+
+
+TestLanes = Lanes.TestCase
+TestLanes.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def test_a_lone_tenant_uses_every_seat_whatever_the_pace() -> None:
+    lane = Lane(8, 2, Rules(slowdown=1.0))
+    assert all(lane.enter(ticket("a", "x", 0.0), 0.0) for _ in range(8))
+    assert not lane.enter(ticket("a", "x", 0.0), 0.0)
+
+
+def test_a_request_that_needs_no_slot_does_not_wait_behind_one_that_does() -> None:
+    lane = Lane(8, 1)
+    lane.enter(ticket("b", "long", 0.0), 0.0)
+    assert not lane.enter(ticket("a", "x", 0.0), 0.0)
+    assert lane.enter(ticket("a", None, 1.0), 1.0)
+
+
+def test_of_one_tenants_queues_the_oldest_request_goes_first() -> None:
+    lane = Lane(1, 4, Rules(aging_s=1e6))
+    running = ticket("a", "x", 0.0)
+    lane.enter(running, 0.0)
+    lane.enter(ticket("a", None, 1.0), 1.0)
+    tickets = [ticket("a", "x", 2.0 + n) for n in range(20)]
+    for one in tickets:
+        lane.enter(one, one.came_at)
+    lane.active["x"] += 1  # another tenant holds the slot: only the seat is scarce
+    (gone,) = lane.leave(running, 30.0, 10.0)
+    assert gone.adapter is None
+
+
+def test_an_adapter_gives_its_slot_to_whom_it_was_promised() -> None:
+    lane = Lane(4, 1, Rules(aging_s=AGING_S))
+    first, second = ticket("a", "x", 0.0), ticket("a", "x", 0.0)
+    assert lane.enter(first, 0.0) and lane.enter(second, 0.0)
+    wanting = ticket("b", "y", 1.0)
+    assert not lane.enter(wanting, 1.0)
+    assert lane.next(1.0 + AGING_S) == [] and lane.closing == {"x": "y"}
+    late = ticket("a", "x", 7.0)
+    assert not lane.enter(late, 7.0), "an adapter that closes takes no more"
+    assert lane.leave(first, 8.0, 10.0) == []
+    assert lane.leave(second, 9.0, 10.0) == [wanting]
+    assert lane.leave(wanting, 10.0, 10.0) == [late]
+
+
+def test_an_adapter_opens_again_when_nobody_wants_its_slot_any_more() -> None:
+    lane = Lane(4, 1, Rules(aging_s=AGING_S))
+    lane.enter(ticket("a", "x", 0.0), 0.0)
+    wanting = ticket("b", "y", 1.0)
+    lane.enter(wanting, 1.0)
+    lane.next(7.0)
+    assert lane.closing
+    lane.abandon(wanting)
+    assert lane.enter(ticket("a", "x", 8.0), 8.0)
+
+
+def longest_wait(
+    slots: int, zipf: float, most: int, loyal: int = 0, aging_s: float = AGING_S
+) -> float:
+    """Of anybody, while 60 s pass: the longest wait of 64 clients for one of 32 adapters, with
+    answers of up to `most` tokens. `loyal` clients ask for the first adapter only."""
+    adapters, clients = 32, 64
+    rng = random.Random(f"{slots} {adapters} {zipf}")
+    popularity = [1 / (rank + 1) ** zipf for rank in range(adapters)]
+
+    def ask() -> Ask:
+        (number,) = rng.choices(range(adapters), popularity)
+        return Ask(str(number), str(number), tokens=rng.randint(1, most))
+
+    lane = Lane(clients, slots, Rules(aging_s=aging_s))
+    engine = Stepping(lane)
+    longest = 0.0
+
+    def watch() -> None:
+        nonlocal longest
+        longest = max(longest, engine.waiting())
+
+    engine.watch = watch
+    for number in range(clients):
+        engine.client(ask if number >= loyal else lambda: Ask("0", "0", rng.randint(1, most)))
+    engine.run(60.0)
+    return longest
+
+
+@pytest.mark.parametrize(
+    "slots, zipf, most, loyal",
+    [(4, 1.0, 32, 0), (4, 1.5, 128, 0), (1, 1.0, 32, 0), (1, 0.0, 32, 16), (2, 1.0, 64, 32)],
+)
+def test_nobody_waits_longer_for_a_slot_than_the_stated_bound(
+    slots: int, zipf: float, most: int, loyal: int
+) -> None:
+    longest_request_s = most * (STEP_S + REQUEST_S * 64)
+    bound = AGING_S + TICK_S + math.ceil(32 / slots) * longest_request_s
+    assert longest_wait(slots, zipf, most, loyal) <= bound
+
+
+def test_without_aging_they_would_wait_for_ever() -> None:
+    assert longest_wait(1, 0.0, 32, loyal=16, aging_s=1e6) > 55.0
