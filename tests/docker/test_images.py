@@ -225,6 +225,14 @@ def test_compose_mounts_files_that_there_are(compose: Any) -> None:
             yaml.safe_load(compose["configs"][config["source"]]["content"])
 
 
+def test_compose_offers_the_admin_api_and_does_not_publish_it(compose: Any) -> None:
+    router = compose["services"]["router"]
+    key = router["environment"]["SWITCHYARD_ROUTER_ADMIN_KEY"]
+    assert key == "${SWITCHYARD_ROUTER_ADMIN_KEY:-}", "not set, there is no admin API"
+    assert router["expose"] == ["8084"]
+    assert not [port for port in router["ports"] if "8084" in port]
+
+
 def test_compose_asks_for_its_secrets(compose: Any) -> None:
     text = yaml.safe_dump(compose)
     for name in ("POSTGRES_PASSWORD", "SWITCHYARD_ENGINE_API_KEY"):

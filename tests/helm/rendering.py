@@ -39,6 +39,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "router": {
         "replicas": 5,
+        "admin": {"enabled": True, "podSelector": {"matchLabels": {"team": "platform"}}},
         "settings": {"max_body_bytes": 16777216, "access_log": False, "read_timeout_s": 1.5},
         "autoscaling": {"enabled": True, "maxReplicas": 20},
         "ingress": {

@@ -335,6 +335,34 @@ def test_the_service_monitor_finds_every_metrics_port() -> None:
     assert not [m for m in render({}) if m["kind"] == "ServiceMonitor"]
 
 
+def test_the_admin_api_is_off_until_it_is_asked_for_and_never_leaves_the_cluster() -> None:
+    manifests = render({})
+    assert not [m for m in manifests if m["metadata"]["name"].endswith("-admin")]
+    assert "SWITCHYARD_ROUTER_ADMIN_KEY" not in environment(pods(manifests)["router"])
+
+    manifests = render(EVERYTHING)
+    service = find(manifests, "Service", "-router-admin")["spec"]
+    assert service["type"] == "ClusterIP", "whatever the tenants' Service is"
+    assert [port["port"] for port in service["ports"]] == [8084]
+    for manifest in manifests:
+        kind = manifest.get("spec", {}).get("type")
+        if manifest["kind"] == "Ingress" or kind == "LoadBalancer":
+            assert "8084" not in yaml.safe_dump(manifest)
+            assert "admin" not in yaml.safe_dump(manifest)
+    [container] = pods(manifests)["router"]["spec"]["containers"]
+    [key] = [v for v in container["env"] if v["name"] == "SWITCHYARD_ROUTER_ADMIN_KEY"]
+    assert key["valueFrom"]["secretKeyRef"] == {"name": "prod-db", "key": "admin-key"}
+    rules = find(manifests, "NetworkPolicy", "-router")["spec"]["ingress"]
+    [rule] = [rule for rule in rules if rule["ports"][0]["port"] == 8084]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"team": "platform"}}}]
+    rules = find(render({"router": {"admin": {"enabled": True}}}), "NetworkPolicy", "-router")
+    assert {port["port"] for rule in rules["spec"]["ingress"] for port in rule["ports"]} == {
+        8080,
+        8081,
+    }, "no pod reaches it unless one is named"
+    assert "svc/prod-switchyard-router-admin 8084:8084" in notes(EVERYTHING)
+
+
 def test_large_numbers_and_truth_values_arrive_as_they_were_written() -> None:
     variables = environment(pods(render(EVERYTHING))["router"])
     assert variables["SWITCHYARD_ROUTER_MAX_BODY_BYTES"] == "16777216"
