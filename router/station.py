@@ -114,8 +114,9 @@ class Station:
         own = flows[ticket.tenant]
         most = max(flows.values(), key=lambda flow: flow.queued / flow.weight)
         if own.queued / own.weight >= most.queued / most.weight:
+            mostly_own = own.queued > self.queue_limit / 2
             self.withdraw(ticket)
-            raise Crowded(self.retry_after_s(), own=own.queued >= self.queue_limit / 2)
+            raise Crowded(self.retry_after_s(), own=mostly_own)
         queue = max(most.waiting.values(), key=lambda each: each[-1].came_at)
         self._dismiss(queue[-1], Crowded(self.retry_after_s(), own=True))
 
