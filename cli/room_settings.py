@@ -82,6 +82,9 @@ def router(home: Home) -> RouterSettings:
     from router.settings import RouterSettings
 
     filled = {"ENGINE_API_KEY": home.engine_key()}
+    collector = home.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if collector:
+        filled["OTLP_ENDPOINT"] = collector
     return load(RouterSettings, ROUTER, _with(home.environ, ROUTER, filled))
 
 

@@ -38,6 +38,7 @@ from router.replicas import Replicas
 from router.settings import RouterSettings
 from router.shadow import Shadows
 from router.snapshots import Snapshots
+from router.telemetry import Telemetry
 from router.upstream import Upstream
 
 _FEEDBACK_BYTES = 1 << 20
@@ -62,8 +63,11 @@ def create_app(
     reach = Reach(settings, snapshots, replicas, upstream)
     shadows = Shadows(settings, reach, recorder, metrics)
     fleet = Fleet(replicas, snapshots, metrics)
+    telemetry = Telemetry(settings, metrics) if settings.otlp_endpoint else None
     lean = {
-        kind.path: Completions(kind, settings, reach, recorder, limits, shadows, clock)
+        kind.path: Completions(
+            kind, settings, reach, recorder, limits, shadows, clock, telemetry=telemetry
+        )
         for kind in KINDS
     }
 
@@ -72,6 +76,8 @@ def create_app(
         await upstream.startup()
         await snapshots.startup()
         await limits.startup()
+        if telemetry is not None:
+            telemetry.startup()
         loops = [asyncio.create_task(loop.run()) for loop in (snapshots, recorder, health, fleet)]
         for name, task in zip(("snapshots", "recorder"), loops, strict=False):
             health.watch(name, task)
@@ -85,6 +91,8 @@ def create_app(
             await limits.shutdown()
             await recorder.shutdown()
             await upstream.shutdown()
+            if telemetry is not None:
+                await asyncio.to_thread(telemetry.shutdown)
 
     app = FastAPI(
         title="Switchyard router",

@@ -10,6 +10,7 @@ from router.admission import Admission
 from router.answer import Outcome
 from router.errors import Headers
 from router.select import CANARY, Target
+from router.traceparent import Trace
 from router.view import Replica
 
 CLIENT_LEFT = 499
@@ -60,6 +61,10 @@ class Call:
     """What it took of the tenant's limits, once it was let in."""
     weight: int = 0
     """Of its body, as estimates go by it."""
+    trace: Trace | None = None
+    """Where its spans belong; None without telemetry."""
+    asked_at: float = 0.0
+    """When the engine that answered, or the last one, was asked; monotonic seconds."""
     sent: bool = False
     """Whether an engine was asked: it may be at work before anything of it is seen."""
     kept: list[bytes] = field(default_factory=list)

@@ -47,6 +47,7 @@ from router.recorder import Recorder
 from router.select import Target, select
 from router.settings import RouterSettings
 from router.shadow import Shadows
+from router.telemetry import Telemetry
 from router.traces import trace
 
 _access = structlog.get_logger("router.access")
@@ -66,11 +67,15 @@ class Completions:
     clock: Callable[[], float] = time.time
     estimator: Estimator = field(default_factory=Estimator)
     """Each endpoint's own: what one takes says little of another."""
+    telemetry: Telemetry | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_id()
         call = Call(request_id, self.kind.id_prefix + request_id, time.monotonic(), self.clock())
         started = False
+        if self.telemetry is not None:
+            call.trace = self.telemetry.begin(header(scope, b"traceparent"))
+            call.upstream_headers += call.trace.line()
 
         async def noting_send(message: Message) -> None:
             nonlocal started
@@ -187,6 +192,8 @@ class Completions:
             if call.engine is not None:
                 del self.recorder.writing[call.completion_id]
                 self.recorder.offer(call)
+        if self.telemetry is not None:
+            self.telemetry.offer(call, self.kind.path)
         if self.settings.access_log:
             _access.info(
                 "request",

@@ -201,6 +201,7 @@ class Reach:
         body = for_engine(request, served, call.tenant.cache_salt)
         breaker.begin(time.monotonic())
         call.sent = True
+        call.asked_at = time.monotonic()
         try:
             response = await self.upstream.post(
                 engine, request.kind.path, body, call.id, call.upstream_headers

@@ -63,6 +63,12 @@ class RouterSettings:
     """What a 503 tells the client to wait."""
     watch_after_s: float = field(default=0.2, metadata=_SECONDS)
     """From this age on a request is watched for a client that left (quicker ones never are)."""
+    head_timeout_s: float = field(default=15.0, metadata=_SECONDS)
+    """A connection that does not finish a request's head for so long is closed."""
+    body_timeout_s: float = field(default=60.0, metadata=_SECONDS)
+    """A body that takes longer is answered 408; what of it nobody wants is read for no longer."""
+    answer_timeout_s: float = field(default=60.0, metadata=_SECONDS)
+    """A client that reads nothing of its answer for so long is gone."""
     drain_s: float = field(default=30.0, metadata=_SECONDS)
     """On shutdown, how long requests under way may take to finish."""
     drain_grace_s: float = field(default=0.0, metadata={"range": (0, 3600)})
@@ -70,6 +76,11 @@ class RouterSettings:
     need a few seconds to notice. 0 where clients reach the router directly."""
     stall_s: float = field(default=60.0, metadata=_SECONDS)
     """An event loop that has not turned for so long is stuck, not busy: /health says so."""
+    otlp_endpoint: str | None = None
+    """An OpenTelemetry collector, as http://host:4318: spans go to /v1/traces there. Filled from
+    OTEL_EXPORTER_OTLP_ENDPOINT; without it nothing is traced."""
+    trace_sample: float = field(default=1.0, metadata={"range": (0, 1)})
+    """The share of traces that is recorded."""
     workers: int = field(default=1, metadata={"range": (1, 64)})
     """Processes that share the port; each needs about a core to be worth its memory."""
 

@@ -29,7 +29,7 @@ def _lines(command: Any, path: list[str]) -> Iterator[str]:
             if parameter.param_type_name == "argument":
                 name = parameter.name.upper()
                 parts.append(name if parameter.required else f"[{name}]")
-            elif parameter.name != "help":
+            elif parameter.name != "help" and not parameter.hidden:
                 name = "/".join([*parameter.opts[:1], *parameter.secondary_opts[:1]])
                 parts.append(name if parameter.required else f"[{name}]")
         said = (command.help or "").splitlines()[0]
