@@ -7,12 +7,13 @@ TORCH := torch==2.13.0+cpu
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 READY := .venv/.ready
+CLIENTS := .venv-clients
 
 # Empty means unset to Python: where byte code is not written, every process compiles all of vLLM and torch.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint fix bench lock generated clean
+.PHONY: help demo up test clients check lint fix bench lock generated clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,8 +24,10 @@ demo: $(READY) ## the whole story, from data to a retrained adapter, in the term
 up: $(READY) ## the platform, left running, with the demo's tenants if the demo was run
 	$(BIN)/switchyard up --demo
 
-test: $(READY) ## every test, real vLLM, PostgreSQL and training included
+test: $(READY) $(CLIENTS)/.ready ## every test, real vLLM, PostgreSQL and training included
 	$(BIN)/python -m pytest
+
+clients: $(CLIENTS)/.ready ## the environment of the clients that tests run: openai 2.x, LangChain, LiteLLM
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
@@ -64,8 +67,13 @@ $(READY): requirements/all-cpu.lock pyproject.toml
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --no-deps --quiet -e .
 	@touch $@
 
+$(CLIENTS)/.ready: requirements/clients.lock $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CLIENTS)
+	VIRTUAL_ENV=$(CLIENTS) $(BIN)/uv pip install --no-deps --quiet -r requirements/clients.lock
+	@touch $@
+
 lock: $(READY) ## resolve the lock files anew
 	$(BIN)/python requirements/lock.py
 
 clean: ## remove the environment and what runs left behind
-	rm -rf .venv .switchyard
+	rm -rf .venv $(CLIENTS) .switchyard

@@ -1,5 +1,6 @@
-"""Resolve the lock files: one a process, so that each image holds only what it runs, and one for
-everything on a CPU box. Run by `make lock`; UV_FIND_LINKS may name a folder with torch's CPU wheel.
+"""Resolve the lock files: one a process, so that each image holds only what it runs, one for
+everything on a CPU box, and one for the clients that tests run beside it. Run by `make lock`;
+UV_FIND_LINKS may name a folder with torch's CPU wheel.
 """
 
 from __future__ import annotations
@@ -41,15 +42,18 @@ def main() -> None:
         compile_lock(name, extras, ["--universal", "--override=requirements/overrides.txt"])
     for name, extras in CUDA_LOCKS.items():
         compile_lock(name, extras, [f"--python-platform={CUDA_PLATFORM}"])
+    compile_lock("clients", [], ["--universal"], source="requirements/clients.in")
 
 
-def compile_lock(name: str, extras: list[str], options: list[str]) -> None:
-    """Have uv resolve some of pyproject's extras."""
+def compile_lock(
+    name: str, extras: list[str], options: list[str], *, source: str = "pyproject.toml"
+) -> None:
+    """Have uv resolve some of pyproject's extras, or a list of requirements."""
     command = [
         str(Path(sys.executable).parent / "uv"),
         "pip",
         "compile",
-        "pyproject.toml",
+        source,
         "--quiet",
         "--python-version=3.11",
         "--no-header",
@@ -60,7 +64,7 @@ def compile_lock(name: str, extras: list[str], options: list[str]) -> None:
         f"--output-file=requirements/{name}.lock",
     ]
     subprocess.run(command, check=True, cwd=HERE.parent)
-    print(f"requirements/{name}.lock: {len(extras)} extras")
+    print(f"requirements/{name}.lock: {source}, {len(extras)} extras")
 
 
 if __name__ == "__main__":
