@@ -13,6 +13,7 @@ import hashlib
 import secrets
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from itertools import count
@@ -92,7 +93,7 @@ class RedisLimits:
         self._script = resources.files("router").joinpath("limits.lua").read_text()
         self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._terms: dict[str, Terms] = {}
-        self._leases = map((secrets.token_hex(6) + "-{:x}").format, count())
+        self._leases: Iterator[str] = iter(())
         self._live: dict[str, str] = {}
         self._asks: deque[_Ask] = deque()
         self._unsettled: deque[_Settlement] = deque(maxlen=_UNSENT)
@@ -106,6 +107,8 @@ class RedisLimits:
 
     async def startup(self) -> None:
         """Ask Redis once; go on without it if it doesn't answer."""
+        # Here and not in the constructor: a forked process must not name its leases as its parent.
+        self._leases = map((secrets.token_hex(6) + "-{:x}").format, count())
         await self._exchange()
         self._renewal_due()
         self._pump = asyncio.get_running_loop().create_task(self._run())
