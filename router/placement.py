@@ -20,6 +20,11 @@ _MEMORY_S = 60.0
 """Time constant of a version's demand."""
 _FORGOTTEN = 0.02
 """A version whose demand fell below this share of one request in that time has no home."""
+_LIGHTEST = 0.2
+"""What a request counts at least, as a share of the average one."""
+_SLACK = 1.25
+"""A replica with more than this many times its share of the versions, and one, is nobody's first
+home: what is left of unevenness is mended by moves."""
 _UNEVEN = 1.3
 """A replica with more than this many times its share of the work gives some away."""
 
@@ -45,8 +50,10 @@ class Placement:
 
     def note(self, digest: str, cost: float) -> None:
         """A request for a version, and what it is expected to cost."""
-        self.demand[digest] = self.demand.get(digest, 0.0) + cost
         self._mean_cost += 0.01 * (cost - self._mean_cost)
+        # Many short requests need a home as much as few long ones.
+        least = _LIGHTEST * self._mean_cost
+        self.demand[digest] = self.demand.get(digest, 0.0) + (cost if cost > least else least)
 
     def of(self, digest: str, rooms: Sequence[Room]) -> tuple[str, ...]:
         """A version's homes among `rooms`; a version that has none there gets one now."""
@@ -133,7 +140,9 @@ class Placement:
         mean = sum(loads.values()) / len(loads)
         busiest = max(rooms, key=lambda r: loads[r.id])
         idlest = min(rooms, key=lambda r: loads[r.id])
-        if mean <= 0.0 or loads[busiest.id] <= _UNEVEN * mean or counts[idlest.id] >= idlest.slots:
+        full = counts[idlest.id] >= idlest.slots
+        fuller = counts[busiest.id] * idlest.slots > (counts[idlest.id] + 1) * busiest.slots
+        if mean <= 0.0 or loads[busiest.id] <= _UNEVEN * mean or (full and not fuller):
             return
         gap = loads[busiest.id] - loads[idlest.id]
         here = [
@@ -145,18 +154,20 @@ class Placement:
         if single:  # the one that brings both closest together
             moved = max(single, key=lambda d: self.demand[d])
             self.homes[moved] = (idlest.id,)
-        elif here:
+        elif here and not full:
             hottest = max(here, key=lambda d: self.demand[d])
             self.spread(hottest, idlest.id)
 
 
 def _first_home(digest: str, rooms: Sequence[Room], counts: Mapping[str, int]) -> str:
     """Rendezvous hashing with bounded loads: the replica that the digest likes best among those
-    that hold no more than their share (Mirrokni et al., "Consistent Hashing with Bounded Loads",
-    2018)."""
+    that have a free slot and hold not much more than their share (Mirrokni et al., "Consistent
+    Hashing with Bounded Loads", 2018; with no slack, who came first would decide most homes, and
+    routers would hardly agree on any)."""
     total, slots = sum(counts.values()) + 1, sum(room.slots for room in rooms)
-    fair = [r for r in rooms if counts[r.id] < math.ceil(total * r.slots / slots)]
-    return max(fair or rooms, key=lambda room: _liking(digest, room.id)).id
+    free = [room for room in rooms if counts[room.id] < room.slots] or rooms
+    fair = [r for r in free if counts[r.id] <= math.ceil(_SLACK * total * r.slots / slots)]
+    return max(fair or free, key=lambda room: _liking(digest, room.id)).id
 
 
 def _liking(digest: str, room_id: str) -> bytes:
