@@ -23,6 +23,7 @@ from monitoring.sketch import sketch
 from registry import Registry
 from registry.tenants import Tenant
 from router import feedback, models
+from router.access import AccessLog
 from router.completions import Completions
 from router.errors import ApiError, MethodNotAllowed, ResponseNotFound, Unhealthy, UnknownRoute
 from router.fleet import Fleet
@@ -64,9 +65,18 @@ def create_app(
     shadows = Shadows(settings, reach, recorder, metrics)
     fleet = Fleet(replicas, snapshots, metrics)
     telemetry = Telemetry(settings, metrics) if settings.otlp_endpoint else None
+    access = AccessLog(settings, metrics)
     lean = {
         kind.path: Completions(
-            kind, settings, reach, recorder, limits, shadows, clock, telemetry=telemetry
+            kind,
+            settings,
+            reach,
+            recorder,
+            limits,
+            shadows,
+            clock,
+            telemetry=telemetry,
+            access=access,
         )
         for kind in KINDS
     }
@@ -76,6 +86,7 @@ def create_app(
         await upstream.startup()
         await snapshots.startup()
         await limits.startup()
+        access.startup()
         if telemetry is not None:
             telemetry.startup()
         loops = [asyncio.create_task(loop.run()) for loop in (snapshots, recorder, health, fleet)]
@@ -93,6 +104,7 @@ def create_app(
             await upstream.shutdown()
             if telemetry is not None:
                 await asyncio.to_thread(telemetry.shutdown)
+            await asyncio.to_thread(access.shutdown)
 
     app = FastAPI(
         title="Switchyard router",
@@ -150,7 +162,7 @@ def create_app(
         return {
             "status": "ready",
             "revision": view.snapshot.revision,
-            "engines": [engine.id for engine in view.ready],
+            "engines": len(view.ready),
         }
 
     return Front(app, lean)

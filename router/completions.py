@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from monitoring.labels import NOBODY
 from registry.tenants import Tenant
 from router import conversation, relay
+from router.access import AccessLog
 from router.admission import Admission
 from router.body import Request, parse
 from router.call import CLIENT_LEFT, Call
@@ -50,7 +51,6 @@ from router.shadow import Shadows
 from router.telemetry import Telemetry
 from router.traces import trace
 
-_access = structlog.get_logger("router.access")
 _log = structlog.get_logger("router.completions")
 
 
@@ -68,6 +68,7 @@ class Completions:
     estimator: Estimator = field(default_factory=Estimator)
     """Each endpoint's own: what one takes says little of another."""
     telemetry: Telemetry | None = None
+    access: AccessLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_id()
@@ -194,17 +195,5 @@ class Completions:
                 self.recorder.offer(call)
         if self.telemetry is not None:
             self.telemetry.offer(call, self.kind.path)
-        if self.settings.access_log:
-            _access.info(
-                "request",
-                request=call.id,
-                tenant=tenant,
-                asked=call.target.asked if call.target else None,
-                version=call.served_name if call.engine else None,
-                engine=call.engine.id if call.engine else None,
-                fallback=call.fallback or None,
-                role=call.role or None,
-                status=call.status,
-                code=call.code,
-                ms=round((call.ended - call.started) * 1000, 2),
-            )
+        if self.access is not None:
+            self.access.note(call)

@@ -94,6 +94,8 @@ class RouterSettings:
     record_text_bytes: int = field(default=256 << 10, metadata={"range": (0, 1 << 30)})
     """Kept text beyond this is left out (only of tenants that opted in is any kept)."""
     access_log: bool = True
+    access_log_sample: float = field(default=1.0, metadata={"range": (0, 1)})
+    """The share of requests with a 2xx status that get a line; all others always do."""
 
     def __post_init__(self) -> None:
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):

@@ -158,7 +158,8 @@ def describe(call: Call, trace: Trace, path: str) -> Done:
         attributes["switchyard.tenant"] = call.tenant.name
     if error:
         attributes["error.type"] = error
-    engine_name, engine_attributes = "", None
+    engine_name = ""
+    engine_attributes: Attributes | None = None
     if call.engine is not None:
         outcome = call.outcome
         model = call.engine.base if call.version is None else call.served_name
