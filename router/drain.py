@@ -19,6 +19,7 @@ import uvicorn
 
 from router.health import Health
 from router.http import CUT_OFF
+from router.reception import sweep
 from router.settings import RouterSettings
 
 _log = structlog.get_logger("router.drain")
@@ -44,6 +45,13 @@ class DrainingServer(uvicorn.Server):
         """Begin to drain; callable from any thread."""
         self._health.draining = True
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; every tenth time, look for clients that keep us waiting."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            sweep(self.server_state.connections, self._settings, now)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -2,6 +2,7 @@
 
 ApiError
 ├── InvalidRequest          400  the body, or a field of it (`param`)
+├── InvalidHttp             400  no HTTP request at all, or one that could be read in two ways
 ├── InvalidKey              401  no key, or one that opens nothing
 ├── EndpointNotSupported    403  this model's engine has no such endpoint (embeddings, say)
 ├── ModelNotFound           404  no such name for this tenant; another tenant's looks the same
@@ -9,9 +10,11 @@ ApiError
 ├── ResponseNotFound        404  a response by its id: none are kept
 ├── UnknownRoute            404
 ├── MethodNotAllowed        405
+├── RequestTimeout          408  the body took too long to come
 ├── CompletionUnderWay      409  feedback for a completion that is still being written
 ├── BodyTooLarge            413
 ├── UnsupportedEncoding     415  a compressed body
+├── HeadTooLarge            431
 ├── RateLimited             429  over one of the tenant's limits; later it will be let in
 │   └── QuotaSpent          429  the day's tokens are used up: the SDK is told not to try again
 ├── EngineRefusedRequest    4xx  the engine's own validation error, passed on
@@ -89,6 +92,17 @@ class InvalidRequest(ApiError):
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message, param=param)
         self.code = code
+
+
+class InvalidHttp(ApiError):
+    """Bytes that are no HTTP request, or one that could be read in two ways."""
+
+    status = 400
+    type = INVALID_REQUEST
+    code = "invalid_http"
+
+    def __init__(self) -> None:
+        super().__init__("What was sent is not a valid HTTP/1.1 request.")
 
 
 class InvalidKey(ApiError):
@@ -201,6 +215,20 @@ class MethodNotAllowed(ApiError):
         return [(b"allow", self.allowed.encode())]
 
 
+class RequestTimeout(ApiError):
+    """The body did not come in time. The SDK tries again by itself."""
+
+    status = 408
+    type = INVALID_REQUEST
+    code = "body_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The request body took too long to arrive.")
+
+    def headers(self) -> Headers:
+        return [(b"connection", b"close")]
+
+
 class BodyTooLarge(ApiError):
     """More bytes than the router takes."""
 
@@ -210,6 +238,17 @@ class BodyTooLarge(ApiError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The request body is larger than {limit} bytes.")
+
+
+class HeadTooLarge(ApiError):
+    """More bytes of headers than the router takes."""
+
+    status = 431
+    type = INVALID_REQUEST
+    code = "headers_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request's headers are larger than {limit} bytes.")
 
 
 class UnsupportedEncoding(ApiError):

@@ -10,7 +10,7 @@ import os
 
 from starlette.types import Message, Receive, Scope, Send
 
-from router.errors import ApiError, BodyTooLarge, Headers
+from router.errors import ApiError, BodyTooLarge, Headers, RequestTimeout
 
 JSON = (b"content-type", b"application/json")
 
@@ -54,8 +54,12 @@ def encoding(scope: Scope) -> str | None:
     return None if said in (None, b"", b"identity") else said.decode("latin-1")
 
 
+LATE = "switchyard.late"
+"""In a request's scope: its body takes too long to come (router.reception says so)."""
+
+
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises BodyTooLarge (without reading on) and ClientLeft."""
+    """The whole body. Raises BodyTooLarge (without reading on), RequestTimeout and ClientLeft."""
     length = header(scope, b"content-length")
     if length is not None and (len(length) > 15 or int(length) > limit):
         raise BodyTooLarge(limit)
@@ -71,6 +75,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise BodyTooLarge(limit)
         if not message.get("more_body", False):
             return b"".join((*parts, part)) if parts else part
+        if LATE in scope:
+            raise RequestTimeout
         parts.append(part)
 
 

@@ -10,11 +10,14 @@ import gc
 import socket
 import sys
 import threading
+from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
 
 from monitoring import exposition
+from monitoring.labels import NOBODY
 from monitoring.metrics import Metrics
 from monitoring.slate import evaluate
 from registry import Registry
@@ -22,14 +25,17 @@ from router.admin.server import AdminServer
 from router.admin.server import PortInUse as AdminPortInUse
 from router.app import create_app
 from router.drain import DrainingServer
+from router.errors import ApiError
 from router.health import Health
 from router.listener import BACKLOG, PortInUse, bind
+from router.reception import Reception
 from router.seat import Seat
 from router.settings import RouterSettings
 
 __all__ = ["PortInUse", "Server"]
 
 _log = structlog.get_logger("router.server")
+_access = structlog.get_logger("router.access")
 _EVALUATE_S = 0.5
 
 
@@ -62,7 +68,7 @@ class Server:
             uvicorn.Config(
                 self.app,
                 loop="uvloop",
-                http="httptools",
+                http=cast("type[asyncio.Protocol]", partial(Reception, refused=self._refused)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -147,6 +153,12 @@ class Server:
     def shutdown(self) -> None:
         """Ask `run` to end; callable from any thread."""
         self._uvicorn.ask_to_end()
+
+    def _refused(self, request_id: str, error: ApiError) -> None:
+        """What came on a connection was no request."""
+        self._metrics.errors_total.labels(NOBODY, error.code).inc()
+        if self.settings.access_log:
+            _access.info("refused", request=request_id, status=error.status, code=error.code)
 
     def _evaluate_gauges(self) -> threading.Event:
         """Gauges with a function are asked at a scrape; the parent, which answers that, can't."""
