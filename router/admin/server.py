@@ -4,13 +4,14 @@
     server.startup()        # binds; serves from then on
     server.shutdown()
 
-So that it can't slow completions down it has few threads, and shares neither loop nor port with
-them.
+So that it can't slow completions down it has few threads and a pace (router/admin/gate.py), and
+shares neither loop nor port with them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import socket
 import threading
@@ -83,7 +84,10 @@ class AdminServer:
                 timeout_graceful_shutdown=2,
             )
         )
-        self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
+        context = contextvars.copy_context()  # log lines say which process this is
+        self._thread = threading.Thread(
+            target=context.run, args=(self._run,), name="admin", daemon=True
+        )
         self._thread.start()
         _log.info("admin API listens", url=self.url)
 

@@ -41,26 +41,15 @@ def lite(sqlite_registry: Registry) -> Iterator[httpx.Client]:
 # ---- who gets in
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        "Bearer",
-        "Bearer wrong",
-        f"Basic {ADMIN_KEY}",
-        ADMIN_KEY,
-        f"Bearer {ADMIN_KEY}x",
-        f"Bearer {ADMIN_KEY[:-1]}",
-        f"Bearer {'x' * 7000}",
-    ],
-)
-def test_without_the_key_nothing_is_told(lite: httpx.Client, header: str | None) -> None:
-    headers = {} if header is None else {"authorization": header}
-    for path in ("/v1/tenants", "/v1/nothing", "/v1/tenants/acme"):
-        answer = httpx.get(f"{lite.base_url}{path}", headers=headers, trust_env=False)
-        message = refused(answer, 401, "invalid_api_key")
-        assert answer.headers["www-authenticate"] == "Bearer"
-        assert ADMIN_KEY not in message
+def test_without_the_key_nothing_is_told(lite: httpx.Client) -> None:
+    wrong = ["Bearer", "Bearer wrong", f"Basic {ADMIN_KEY}", ADMIN_KEY, f"Bearer {ADMIN_KEY}x"]
+    wrong += [f"Bearer {ADMIN_KEY[:-1]}", f"Bearer {'x' * 7000}"]
+    for headers in ({}, *({"authorization": value} for value in wrong)):
+        for path in ("/v1/tenants", "/v1/nothing", "/v1/tenants/acme"):
+            answer = httpx.get(f"{lite.base_url}{path}", headers=headers, trust_env=False)
+            message = refused(answer, 401, "invalid_api_key")
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert ADMIN_KEY not in message
 
 
 def test_the_key_is_asked_for_before_the_body_is_read(lite: httpx.Client) -> None:
@@ -452,81 +441,78 @@ def test_pages_lead_through_every_decision_once(admin: httpx.Client, registry: R
 # ---- what it refuses
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        (b'{"name": "x\\u0000y"}', "name"),
-        (b'{"name": "\\ud800"}', "name"),
-        (b'{"name": "' + b"a" * 60000 + b'"}', "name"),
-        ('{"name": "аcme"}'.encode(), "name"),  # the first letter is Cyrillic
-        (b'{"name": "../etc"}', "name"),
-        (b'{"name": ""}', "name"),
-        (b'{"name": null}', "name"),
-        (b'{"name": ["acme"]}', "name"),
-        (b"{}", "name"),
-        (b'{"name": "acme", "weight": NaN}', "weight"),
-        (b'{"name": "acme", "weight": 1e999}', "weight"),
-        (b'{"name": "acme", "weight": 0}', "weight"),
-        (b'{"name": "acme", "weight": "1"}', "weight"),
-        (b'{"name": "acme", "requests_per_minute": 0}', "requests_per_minute"),
-        (b'{"name": "acme", "tokens_per_day": 2147483648}', "tokens_per_day"),
-        (b'{"name": "acme", "max_concurrent": true}', "max_concurrent"),
-        (b'{"name": "acme", "cache_salt": "mine"}', "cache_salt"),
-        (b'{"name": "acme", "store_text": "yes"}', "store_text"),
-    ],
-)
+UNFIT = [
+    (b'{"name": "x\\u0000y"}', "name"),
+    (b'{"name": "\\ud800"}', "name"),
+    (b'{"name": "' + b"a" * 60000 + b'"}', "name"),
+    ('{"name": "аcme"}'.encode(), "name"),  # the first letter is Cyrillic
+    (b'{"name": "../etc"}', "name"),
+    (b'{"name": ""}', "name"),
+    (b'{"name": null}', "name"),
+    (b'{"name": ["acme"]}', "name"),
+    (b"{}", "name"),
+    (b'{"name": "acme", "weight": NaN}', "weight"),
+    (b'{"name": "acme", "weight": 1e999}', "weight"),
+    (b'{"name": "acme", "weight": 0}', "weight"),
+    (b'{"name": "acme", "weight": "1"}', "weight"),
+    (b'{"name": "acme", "requests_per_minute": 0}', "requests_per_minute"),
+    (b'{"name": "acme", "tokens_per_day": 2147483648}', "tokens_per_day"),
+    (b'{"name": "acme", "max_concurrent": true}', "max_concurrent"),
+    (b'{"name": "acme", "cache_salt": "mine"}', "cache_salt"),
+    (b'{"name": "acme", "store_text": "yes"}', "store_text"),
+]
+
+
 def test_a_body_that_does_not_fit_is_refused_and_its_field_named(
-    admin: httpx.Client, registry: Registry, body: bytes, param: str
+    admin: httpx.Client, registry: Registry
 ) -> None:
-    answer = admin.post("/v1/tenants", content=body)
-    code = "missing_required_parameter" if body == b"{}" else "invalid_value"
-    message = refused(answer, 400, code, param)
-    assert len(message) < 300
+    for body, param in UNFIT:
+        answer = admin.post("/v1/tenants", content=body)
+        code = "missing_required_parameter" if body == b"{}" else "invalid_value"
+        message = refused(answer, 400, code, param)
+        assert len(message) < 300
     assert registry.tenants.all() == []
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff", b"[" * 60000, b'{"name": ' + b"9" * 9000 + b"}"]
-)
-def test_a_body_that_is_no_json_is_refused(lite: httpx.Client, body: bytes) -> None:
-    answer = lite.post("/v1/tenants", content=body)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] in ("invalid_json", "missing_required_parameter")
+def test_a_body_that_is_no_json_is_refused(lite: httpx.Client) -> None:
+    for body in (b"", b"{", b"\xff", b"[" * 60000, b'{"name": ' + b"9" * 9000 + b"}"):
+        answer = lite.post("/v1/tenants", content=body)
+        assert answer.status_code == 400
+        code = answer.json()["error"]["code"]
+        assert code in ("invalid_json", "missing_required_parameter"), body[:20]
 
 
-@pytest.mark.parametrize("name", ["\x00", "x\x1fy", "\ud800", "a" * 201, "\x85"])
-def test_a_key_s_name_is_text_for_people(
-    admin: httpx.Client, registry: Registry, name: str
-) -> None:
+def test_a_key_s_name_is_text_for_people(admin: httpx.Client, registry: Registry) -> None:
     registry.tenants.create("acme")
-    raw = b'{"name": "' + name.encode("unicode-escape").replace(b"\\x", b"\\u00") + b'"}'
-    refused(admin.post("/v1/tenants/acme/keys", content=raw), 400, "invalid_value", "name")
+    for name in ("\\u0000", "x\\u001fy", "\\ud800", "a" * 201, "\\u0085"):
+        raw = f'{{"name": "{name}"}}'
+        refused(admin.post("/v1/tenants/acme/keys", content=raw), 400, "invalid_value", "name")
     made = admin.post("/v1/tenants/acme/keys", json={"name": "Wébsite ✓ 日本"})
     assert made.json()["name"] == "Wébsite ✓ 日本"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/tenants/%00",
-        "/v1/tenants/..%2f..",
-        "/v1/tenants/ACME",
-        "/v1/tenants/" + "a" * 5000,
-        "/v1/tenants/%ff",
-        "/v1/tenants/acme/keys/%00",
-        "/v1/tenants/acme/versions/%00",
-        "/v1/engines/%00",
-        "/v1/engines/" + "e" * 5000,
-        "/v1/tenants?after=%00",
-        "/v1/decisions?after=%00",
-        "/v1/decisions?adapter=%00&kind=%00",
-        "/v1/tenants?limit=1e9",
-    ],
-)
-def test_a_strange_path_is_a_4xx_in_shape(admin: httpx.Client, path: str) -> None:
-    answer = admin.get(path)
-    assert answer.status_code in (400, 404), answer.text
-    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+STRANGE = [
+    "/v1/tenants/%00",
+    "/v1/tenants/..%2f..",
+    "/v1/tenants/ACME",
+    "/v1/tenants/" + "a" * 5000,
+    "/v1/tenants/%ff",
+    "/v1/tenants/acme/keys/%00",
+    "/v1/tenants/acme/versions/%00",
+    "/v1/engines/%00",
+    "/v1/engines/" + "e" * 5000,
+    "/v1/tenants?after=%00",
+    "/v1/decisions?after=%00",
+    "/v1/decisions?adapter=%00&kind=%00",
+    "/v1/tenants?limit=1e9",
+]
+
+
+def test_a_strange_path_is_a_4xx_in_shape(admin: httpx.Client) -> None:
+    for path in STRANGE:
+        answer = admin.get(path)
+        assert answer.status_code in (400, 404), (path, answer.text)
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def test_a_path_or_method_that_is_not_there(lite: httpx.Client) -> None:
