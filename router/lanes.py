@@ -80,7 +80,7 @@ class Rules:
     """The dials of a lane; seconds and weighted tokens."""
 
     slowdown: float = 1.5
-    aging_s: float = 5.0
+    aging_s: float = 10.0
 
 
 @dataclass(slots=True, eq=False)

@@ -51,7 +51,7 @@ class RouterSettings:
     max_slowdown: float = field(default=1.4, metadata={"range": (1.0, 1000.0)})
     """How much longer one tenant's many requests may make the others' engine steps; a large number
     gives every seat to whoever wants it."""
-    aging_s: float = field(default=5.0, metadata=_SECONDS)
+    aging_s: float = field(default=10.0, metadata=_SECONDS)
     """Who has waited so long for an adapter's slot is next to get one."""
     queue_limit: int = field(default=1000, metadata={"range": (0, 1_000_000)})
     """Requests that wait for one replica at most; then whoever has most of them is sent away."""
