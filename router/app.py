@@ -25,11 +25,18 @@ from registry.tenants import Tenant
 from router import feedback, models
 from router.access import AccessLog
 from router.completions import Completions
-from router.errors import ApiError, MethodNotAllowed, ResponseNotFound, Unhealthy, UnknownRoute
+from router.errors import (
+    ApiError,
+    InvalidRequest,
+    MethodNotAllowed,
+    ResponseNotFound,
+    Unhealthy,
+    UnknownRoute,
+)
 from router.fleet import Fleet
 from router.front import Front
 from router.health import Health
-from router.http import JSON, header, read_body
+from router.http import JSON, header, read_body, refuse_packed
 from router.keys import authenticate
 from router.kinds import KINDS
 from router.limits import open_limits
@@ -144,7 +151,12 @@ def create_app(
     async def give_feedback(request: Request) -> dict[str, Any]:
         tenant = tenant_of(request)
         raw = await read_body(request.scope, request.receive, _FEEDBACK_BYTES)
-        return await feedback.give(tenant, feedback.parse(raw), registry, recorder)
+        try:
+            body = feedback.parse(raw)
+        except InvalidRequest:
+            refuse_packed(request.scope)
+            raise
+        return await feedback.give(tenant, body, registry, recorder)
 
     @app.get("/health")
     async def alive() -> dict[str, str]:

@@ -26,17 +26,16 @@ from router.errors import (
     InternalError,
     InvalidRequest,
     ShuttingDown,
-    UnsupportedEncoding,
 )
 from router.estimate import Estimator, weigh
 from router.http import (
     ClientLeft,
     Watch,
     cut_off,
-    encoding,
     header,
     new_id,
     read_body,
+    refuse_packed,
     resume,
     send_error,
 )
@@ -93,9 +92,7 @@ class Completions:
             try:
                 request = parse(raw, self.kind, self.settings)
             except InvalidRequest:
-                packed = encoding(scope)  # not looked for in a body that reads well
-                if packed is not None:
-                    raise UnsupportedEncoding(packed) from None
+                refuse_packed(scope)  # not looked for with a body that reads well
                 raise
             call.messages = request.messages
             target = call.target = select(tenant, request.model, snapshots.view)

@@ -10,7 +10,7 @@ import os
 
 from starlette.types import Message, Receive, Scope, Send
 
-from router.errors import ApiError, BodyTooLarge, Headers, RequestTimeout
+from router.errors import ApiError, BodyTooLarge, Headers, RequestTimeout, UnsupportedEncoding
 
 JSON = (b"content-type", b"application/json")
 
@@ -48,10 +48,11 @@ class ClientLeft(Exception):
     """The client closed the connection before it had its answer."""
 
 
-def encoding(scope: Scope) -> str | None:
-    """How the body is packed, where it is."""
+def refuse_packed(scope: Scope) -> None:
+    """Why a body could not be read, perhaps. Raises UnsupportedEncoding."""
     said = header(scope, b"content-encoding")
-    return None if said in (None, b"", b"identity") else said.decode("latin-1")
+    if said not in (None, b"", b"identity"):
+        raise UnsupportedEncoding(said.decode("latin-1"))
 
 
 LATE = "switchyard.late"

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.answer import Names, ServedByAnother
+from router.responses import Relay as ResponseRelay
 from router.sse import Relay, StreamBroken
+from tests.fake_streams import ResponseEvents
 
 NAMES = Names(served="triage@0123456789ab", asked="triage", id="chatcmpl-ours")
 DONE = b"data: [DONE]\n\n"
@@ -29,14 +31,41 @@ def said(text: str, finish: str | None = None) -> list[dict[str, Any]]:
 
 
 def expected(events: bytes) -> list[Any]:
-    """What a client reads of whole events."""
+    """What a client reads of whole events: their data, by the standard."""
     read: list[Any] = []
     for event in events.split(b"\n\n"):
-        for line in event.split(b"\n"):
-            if line.startswith(b"data:"):
-                data = line[5:].strip()
-                read.append("done" if data == b"[DONE]" else json.loads(data))
+        lines = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
+        data = b"\n".join(lines).strip()
+        if lines:
+            read.append("done" if data == b"[DONE]" else json.loads(data))
     return read
+
+
+def dressed(event: bytes, how: int) -> bytes:
+    """The same event in another of the forms that the standard has for it."""
+    body = event.removeprefix(b"data: ").removesuffix(b"\n\n")
+    return [
+        event,
+        b"data:" + body + b"\n\n",
+        b"event: message\ndata: " + body + b"\n\n",
+        b": a comment\nid: 7\ndata: " + body + b"\nretry: 10\n\n",
+        b"\n\ndata: " + body + b"\n\n\n",
+        b"data: " + body.replace(b',"choices"', b',\ndata: "choices"', 1) + b"\n\n",
+        b": ping\n\n" + event,
+    ][how]
+
+
+def varied(kind: int, text: str, index: int) -> list[dict[str, Any]]:
+    """Choices of a chunk: text, a tool call's piece, logprobs, reasoning, of one of several."""
+    deltas: list[dict[str, Any]] = [
+        {"content": text},
+        {"tool_calls": [{"index": 0, "function": {"arguments": text}}]},
+        {"reasoning": text},
+        {"role": "assistant", "content": ""},
+    ]
+    found = {"content": [{"token": text, "logprob": -0.5, "bytes": [1], "top_logprobs": []}]}
+    choice = {"index": index, "delta": deltas[kind % 4], "finish_reason": None}
+    return [{**choice, "logprobs": found if kind > 3 else None}]
 
 
 def cut(raw: bytes, places: list[int]) -> list[bytes]:
@@ -62,6 +91,113 @@ TEXTS = st.lists(
     ),
     max_size=8,
 )
+
+
+@given(
+    pieces=st.lists(
+        st.tuples(st.integers(0, 7), st.text(max_size=8), st.integers(0, 2), st.integers(0, 6)),
+        max_size=8,
+    ),
+    places=st.lists(st.integers(0, 4000), max_size=30),
+    ends=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    bom=st.booleans(),
+)
+def test_any_form_of_an_event_says_the_same(
+    pieces: list[tuple[int, str, int, int]], places: list[int], ends: bytes, bom: bool
+) -> None:
+    plain = [chunk(varied(kind, text, index)) for kind, text, index, _ in pieces]
+    finish = chunk(said("", "stop"))
+    raw = b"".join(dressed(event, piece[3]) for event, piece in zip(plain, pieces, strict=True))
+    raw = b"\xef\xbb\xbf" * bom + (raw + finish + DONE).replace(b"\n", ends)
+    relay = Relay(NAMES, False)
+    out = b"".join(relay.feed(part) for part in cut(raw, places) if part)
+    assert relay.done and relay.broken is None
+    wanted = expected(b"".join([*plain, finish, DONE]))
+    for event in wanted[:-1]:
+        event["model"], event["id"] = NAMES.asked, NAMES.id
+    assert expected(out) == wanted
+    spoken = sum(kind % 4 != 3 for kind, *_ in pieces)
+    assert relay.outcome.completion_tokens >= spoken + 1 and not relay.outcome.told
+
+
+def test_a_long_event_in_many_pieces_comes_out_whole() -> None:
+    long = chunk(said("x" * 4_000_000))
+    relay = Relay(NAMES, False)
+    size = 4096
+    out = [relay.feed(long[at : at + size]) for at in range(0, len(long), size)]
+    assert out[:-1] == [b""] * (len(out) - 1)
+    assert len(out[-1]) > 4_000_000
+
+
+def test_usage_in_a_chunk_that_says_more_is_hidden_from_those_who_did_not_ask() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    relay = Relay(NAMES, False)
+    (got,) = expected(relay.feed(chunk(said("a"), usage=usage)))
+    assert "usage" not in got and got["choices"] and got["model"] == NAMES.asked
+    assert (relay.outcome.prompt_tokens, relay.outcome.told) == (5, True)
+    relay = Relay(NAMES, True)
+    (got,) = expected(relay.feed(chunk(said("a"), usage=usage)))
+    assert got["usage"] == usage
+
+
+def test_an_engine_that_gives_up_did_not_finish() -> None:
+    relay = Relay(NAMES, False)
+    out = relay.feed(chunk(said("a")) + chunk(said("", "abort")) + DONE)
+    assert len(expected(out)) == 1
+    assert relay.broken is not None and not relay.done
+
+
+def test_the_tokens_of_a_broken_stream_are_those_relayed() -> None:
+    relay = Relay(NAMES, False, 4)
+    relay.feed(chunk([{"index": 0, "delta": {"role": "assistant", "content": ""}}]))
+    relay.feed(chunk(said("a")) + chunk(said("b")))
+    relay.feed(chunk(said("c")))
+    relay.outcome.settle(70)
+    (last,) = expected(relay.last(StreamBroken("gone")))
+    counted = {"prompt_tokens": 70, "completion_tokens": 12, "total_tokens": 82, "estimated": True}
+    assert last["usage"] == last["error"]["usage"] == counted
+    assert last["error"]["code"] == "stream_interrupted"
+
+
+@given(
+    texts=st.lists(st.text(max_size=10), max_size=6),
+    places=st.lists(st.integers(0, 6000), max_size=30),
+    ends=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+)
+def test_any_cut_of_a_response_gives_the_same_events(
+    texts: list[str], places: list[int], ends: bytes
+) -> None:
+    events = ResponseEvents({}, NAMES.served, texts, "stop", 5)
+    plain = b"".join([*events.first(), *events.steps(), *events.last()])
+    relay = ResponseRelay(NAMES, False)
+    parts = cut(plain.replace(b"\n", ends), places)
+    out = b"".join(relay.feed(part) for part in parts if part)
+    assert relay.done and relay.broken is None
+    wanted = expected(plain)
+    for event in wanted:
+        if "response" in event:
+            event["response"] |= {"model": NAMES.asked, "id": NAMES.id}
+    assert expected(out) == wanted
+    names = [line[7:] for line in out.decode().split("\n") if line.startswith("event: ")]
+    assert names == [event["type"] for event in wanted]
+    assert relay.outcome.told and relay.outcome.prompt_tokens == 5
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'data: {"type":"response.output_text.delta","delta":"x","sequence_number":0}\n\n',
+        b'data: {"type":"response.created","response":{"model":"switchyard-tiny"}}\n\n',
+        b'data: {"type":"response.created","response":7}\n\n',
+        b'data: {"error":{"message":"boom"}}\n\n',
+        b'event: error\ndata: {"type":"error","message":"boom"}\n\n',
+        b"data: [DONE]\n\n",
+    ],
+)
+def test_what_does_not_begin_as_a_response_is_none(raw: bytes) -> None:
+    relay = ResponseRelay(NAMES, False)
+    assert relay.feed(raw) == b""
+    assert relay.broken is not None and not relay.done
 
 
 @given(
