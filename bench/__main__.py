@@ -1,53 +1,95 @@
-"""`python -m bench NAME …`: run a benchmark; a table of ratios, or `--json`."""
+"""`python -m bench [NAME …]`: run benchmarks; tables of ratios, or `--json`. Without a name: all.
+
+Ends with 1 when something that was to hold did not, with 2 when a benchmark could not be run.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from bench.processes import BenchError
 from bench.report import Report
+from bench.router.peers import PEERS, default_folder
 
 
 def main() -> int:
-    """Entry point; 1 when something that was to hold did not."""
+    """Entry point."""
+    chosen = _parser().parse_args()
+    held = True
+    for name in chosen.names or RUNS:
+        try:
+            reports = RUNS[name](chosen)
+        except BenchError as error:
+            print(f"bench {name}: {error}", file=sys.stderr)
+            return 2
+        for report in reports:
+            report.show(as_json=chosen.json)
+            held = held and all(held for _, held in report.verdicts)
+    return 0 if held else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print JSON for a script to read")
-    common.add_argument("--rounds", type=int, default=3, help="turns of each side [3]")
-    common.add_argument("--seconds", type=float, default=8.0, help="length of each turn [8]")
-    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    cliff = names.add_parser("cliff", parents=[common], help="working sets beyond the slots")
-    cliff.add_argument("--part", action="append", choices="abc", help="only this one (again: more)")
-    fairness = names.add_parser("fairness", parents=[common], help="one floods, seven don't")
-    fairness.add_argument("--seqs", type=int, default=64, help="the engine's max_num_seqs [64]")
-    names.add_parser("overhead", parents=[common], help="beside the engine alone")
-    chosen = parser.parse_args()
-    try:
-        reports = _run(chosen)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    for report in reports:
-        report.show(as_json=chosen.json)
-    return 0 if all(held for report in reports for _, held in report.verdicts) else 1
+    parser.add_argument(
+        "names", nargs="*", choices=[*RUNS, []], metavar="NAME", help=", ".join(RUNS)
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for a script to read")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side [3]")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn [8]")
+    group = parser.add_argument_group("router and memory")
+    group.add_argument("--peers", type=Path, help="where their environments are or will be made")
+    group.add_argument("--without", action="append", default=[], choices=list(PEERS))
+    group.add_argument("--access-log", action="store_true", help="ours writes a line a request")
+    group.add_argument("--requests", type=int, default=300_000, help="of the memory run [300000]")
+    group = parser.add_argument_group("cliff and fairness")
+    group.add_argument("--part", action="append", choices="abc", help="of the cliff, only this one")
+    group.add_argument("--seqs", type=int, default=64, help="fairness: max_num_seqs [64]")
+    return parser
 
 
-def _run(chosen: argparse.Namespace) -> list[Report]:
-    rounds, seconds = chosen.rounds, chosen.seconds
-    if chosen.name == "cliff":
-        from bench import cliff
+def _router(chosen: argparse.Namespace) -> list[Report]:
+    from bench.router import run
 
-        return cliff.main(chosen.part or "abc", rounds, seconds)
-    if chosen.name == "fairness":
-        from bench import fairness
+    folder = chosen.peers or default_folder()
+    without = frozenset(chosen.without)
+    log = chosen.access_log
+    return [run.compare(chosen.rounds, chosen.seconds, folder, without, access_log=log)]
 
-        return fairness.main(rounds, seconds, chosen.seqs)
-    if chosen.name == "overhead":
-        from bench import overhead
 
-        return overhead.main(rounds, seconds)
-    raise AssertionError(chosen.name)
+def _memory(chosen: argparse.Namespace) -> list[Report]:
+    from bench.router import run
+
+    return [run.memory(chosen.requests, access_log=chosen.access_log)]
+
+
+def _overhead(chosen: argparse.Namespace) -> list[Report]:
+    from bench import overhead
+
+    return overhead.main(chosen.rounds, chosen.seconds)
+
+
+def _cliff(chosen: argparse.Namespace) -> list[Report]:
+    from bench import cliff
+
+    return cliff.main(chosen.part or "abc", chosen.rounds, chosen.seconds)
+
+
+def _fairness(chosen: argparse.Namespace) -> list[Report]:
+    from bench import fairness
+
+    return fairness.main(chosen.rounds, chosen.seconds, chosen.seqs)
+
+
+RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
+    "router": _router,
+    "memory": _memory,
+    "overhead": _overhead,
+    "cliff": _cliff,
+    "fairness": _fairness,
+}
 
 
 if __name__ == "__main__":

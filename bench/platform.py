@@ -8,7 +8,6 @@ Engines are `switchyard engine run`, so they are registered and beat as in produ
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import TracebackType
 
 from bench.cast import ADAPTER, Cast
 from bench.load import Door, Route
-from bench.processes import BenchError, Child, free_ports
+from bench.processes import BenchError, Child, free_ports, own_environ
 from registry import Registry
 
 ENGINE_KEY = "bench-engine-key"
@@ -203,12 +202,9 @@ class Platform:
         return Replica(name, f"http://127.0.0.1:{port}", options, child, load_log)
 
     def _environ(self, **values: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("SWITCHYARD_")}
-        kept.pop("PYTHONDONTWRITEBYTECODE", None)
-        return {
-            **kept,
-            "SWITCHYARD_HOME": str(self.folder),
-            "SWITCHYARD_REGISTRY_STORE_URL": self.cast.store_url,
-            "SWITCHYARD_ENGINE_API_KEY": ENGINE_KEY,
+        return own_environ(
+            SWITCHYARD_HOME=str(self.folder),
+            SWITCHYARD_REGISTRY_STORE_URL=self.cast.store_url,
+            SWITCHYARD_ENGINE_API_KEY=ENGINE_KEY,
             **values,
-        }
+        )

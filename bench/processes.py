@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 MIB = 1 << 20
+ROOT = Path(__file__).parent.parent
 
 
 class BenchError(Exception):
@@ -44,15 +45,14 @@ class Child:
     ) -> Child:
         """Start it, bound to one core if `core` says so; it dies with this process."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-m", "serve.child", str(os.getpid()), *_whole(command)]
+        guard = str(ROOT / "serve" / "child.py")
+        words = [sys.executable, guard, str(os.getpid()), *_whole(command)]
         if core is not None:
             words = [*_whole(["taskset", "-c", str(core)]), *words]
-        here = str(Path(__file__).parent.parent)
-        path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
         with log.open("wb") as file:
             process = subprocess.Popen(
                 words,
-                env={**(os.environ if environ is None else environ), "PYTHONPATH": path},
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -93,6 +93,14 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def own_environ(**values: str) -> dict[str, str]:
+    """For a process of ours: this source, none of the caller's own settings, and `values`."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SWITCHYARD_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start compiles all of vLLM
+    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH", "")]))
+    return {**kept, "PYTHONPATH": path, **values}
 
 
 def _answers(url: str) -> bool:

@@ -50,7 +50,7 @@ class Report:
             table.add_column(column, justify="right" if number else "left")
         for line in self.lines:
             table.add_row(*line)
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
         console.print(table)
         console.print(f"{self.where}; {machine()}")
         for what, held in self.verdicts:
