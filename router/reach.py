@@ -29,7 +29,7 @@ from router.errors import (
 from router.lanes import Ticket
 from router.refusals import blames_request, refuse
 from router.replicas import Replicas
-from router.select import CANARY, Target, choose, select
+from router.select import CANARY, LIVE, Target, choose, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
 from router.station import Crowded, EngineGone, Station, WaitedTooLong, weighted
@@ -99,6 +99,8 @@ class Reach:
         reached.response.close()
         outcome = call.outcome
         cost = weighted(outcome.prompt_tokens, outcome.completion_tokens)
+        if not cost:  # nothing is known of what the engine did, but it had begun
+            cost = reached.ticket.cost
         now = time.monotonic()
         reached.station.leave(reached.ticket, now, cost, outcome.completion_tokens)
         if call.status == EngineFailed.status:
@@ -115,8 +117,10 @@ class Reach:
                     call, target, request, attempt.version, reason if attempt.fallback else ""
                 )
             except _Unserved as unserved:
-                canary = call.role == CANARY and attempt.version is version
-                reason = reason or (fallback.CANARY_UNAVAILABLE if canary else unserved.reason)
+                if call.role == CANARY:  # what answers from now on is not the canary
+                    call.role, reason = LIVE, fallback.CANARY_UNAVAILABLE
+                elif reason in ("", fallback.CANARY_UNAVAILABLE):
+                    reason = unserved.reason
                 retry_after_s = unserved.retry_after_s or retry_after_s
         raise self._not_served(target, reason, retry_after_s)
 

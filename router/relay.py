@@ -15,7 +15,7 @@ from starlette.types import Send
 from router.body import Request
 from router.call import Call
 from router.connection import ConnectionBroken
-from router.errors import EngineUnavailable, ShuttingDown
+from router.errors import EngineFailed, EngineUnavailable, ShuttingDown
 from router.http import JSON, cut_off, resume, send_whole
 from router.kinds import Stream
 from router.reach import Reached
@@ -49,6 +49,7 @@ async def whole(
     try:
         data = await reached.response.read()
     except _LOST:
+        call.status = EngineFailed.status  # for the breaker; what the client gets can be retried
         raise _lost(settings) from None
     body, call.outcome = request.kind.whole(data, reached.names)
     call.status = 200
