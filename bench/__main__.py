@@ -17,7 +17,11 @@ from bench.router.peers import PEERS, default_folder
 
 def main() -> int:
     """Entry point."""
-    chosen = _parser().parse_args()
+    parser = _parser()
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in RUNS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}: expected {', '.join(RUNS)}")
     held = True
     for name in chosen.names or RUNS:
         try:
@@ -33,9 +37,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", choices=[*RUNS, []], metavar="NAME", help=", ".join(RUNS)
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
     parser.add_argument("--json", action="store_true", help="print JSON for a script to read")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side [3]")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn [8]")
