@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 _PORT = {"range": (0, 65535)}
 _SECONDS = {"range": (0.001, 86400)}
@@ -69,7 +70,7 @@ class RouterSettings:
     """A body that takes longer is answered 408; what of it nobody wants is read for no longer."""
     answer_timeout_s: float = field(default=60.0, metadata=_SECONDS)
     """A client that reads nothing of its answer for so long is gone."""
-    drain_s: float = field(default=30.0, metadata=_SECONDS)
+    drain_s: float = field(default=30.0, metadata={"range": (0, 86400)})
     """On shutdown, how long requests under way may take to finish."""
     drain_grace_s: float = field(default=0.0, metadata={"range": (0, 3600)})
     """Before that, how long new requests are still served while /ready says 503: load balancers
@@ -98,7 +99,22 @@ class RouterSettings:
     """The share of requests with a 2xx status that get a line; all others always do."""
 
     def __post_init__(self) -> None:
-        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("REDIS_URL: expected redis://…, rediss://… or unix://…")
+        if self.redis_url is not None:
+            _check_redis(self.redis_url)
         if self.admin_key is not None and len(self.admin_key) < 16:
             raise ValueError("ADMIN_KEY is too short to be safe: expected at least 16 characters")
+
+
+def _check_redis(url: str) -> None:
+    """Raises ValueError, which shows nothing of the URL: a part of a password may look like a port."""
+    expected = (
+        "REDIS_URL: expected redis://, rediss:// or unix:// with host, port and database; special "
+        "characters of a password are percent-encoded"
+    )
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme == "unix" or bool(parts.hostname and (parts.port or 6379))
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme not in ("redis", "rediss", "unix") or not whole:
+        raise ValueError(expected)

@@ -180,14 +180,17 @@ def test_processes_listen_where_probes_services_and_policies_look(values: dict[s
 
 def test_the_router_is_alive_by_health_and_in_service_by_ready() -> None:
     [container] = pods(render({}))["router"]["spec"]["containers"]
-    assert container["livenessProbe"]["httpGet"]["path"] == "/health"
+    # Not of the port that tenants keep busy: a router with much to do would be killed for it.
+    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "metrics"}
     assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
 
 
 def test_a_router_pod_has_the_time_to_drain() -> None:
-    pod = pods(render({"router": {"drainSeconds": 120}}))["router"]["spec"]
+    values = {"router": {"drainSeconds": 120, "drainGraceSeconds": 20}}
+    pod = pods(render(values))["router"]["spec"]
     assert environment({"spec": pod})["SWITCHYARD_ROUTER_DRAIN_S"] == "120"
-    assert pod["terminationGracePeriodSeconds"] >= 120 + 5
+    assert environment({"spec": pod})["SWITCHYARD_ROUTER_DRAIN_GRACE_S"] == "20"
+    assert pod["terminationGracePeriodSeconds"] > 120 + 20
 
 
 def test_only_router_controller_and_prometheus_reach_the_engine() -> None:
