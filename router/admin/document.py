@@ -48,7 +48,7 @@ def rendered(document: dict[str, Any]) -> str:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     """What FastAPI leaves out (keys, headers), without what never happens here (its own 422)."""
     components = document["components"]
-    refusals = components["responses"] = {}
+    refusals: dict[str, Any] = {}
     for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["operationId"] = _short(operation["operationId"])
@@ -66,6 +66,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
                     operation["responses"][status] = {"$ref": name}
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
+    components["responses"] = dict(sorted(refusals.items()))
     for schema in components["schemas"].values():
         for field in schema.get("properties", {}).values():
             field.pop("title", None)  # it only says the field's name again

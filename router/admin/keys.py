@@ -139,10 +139,11 @@ def routes(registry: Registry) -> APIRouter:
         return shape(registry.tenants.key(tenant, key))
 
     @router.post("/{key}/rotate", status_code=201, responses=answers(400, 404, 409))
-    def rotate_key(tenant: TenantName, key: KeyId, body: RotationBody) -> Rotation:
+    def rotate_key(tenant: TenantName, key: KeyId, body: RotationBody | None = None) -> Rotation:
         """Make a key in this one's place; this one ends after the grace period."""
         registry.tenants.key(tenant, key)
-        new, old = registry.tenants.rotate_key(key, body.grace_s, _end(body))
+        how = body or RotationBody()
+        new, old = registry.tenants.rotate_key(key, how.grace_s, _end(how))
         return Rotation(key=born(new), replaced=shape(old))
 
     @router.post("/{key}/revoke", responses=answers(400, 404, 409))
