@@ -92,6 +92,7 @@ def router_run(
     from monitoring.metrics import Metrics
     from router.admin.server import AdminServer
     from router.admin.server import PortInUse as AdminPortInUse
+    from router.limits import MissingPackage
     from router.server import PortInUse, Server
     from router.workers import Workers, WorkersFailed
 
@@ -100,7 +101,13 @@ def router_run(
     settings = room_settings.router(invocation.home)
     if workers is not None:
         settings = dataclasses.replace(settings, workers=workers)
-    final = (PortInUse, AdminPortInUse, exposition.PortInUse, WorkersFailed)
+    final = (
+        PortInUse,
+        AdminPortInUse,
+        exposition.PortInUse,
+        WorkersFailed,
+        MissingPackage,
+    )
     with opened(context) as registry, Signals(), _starting(*final):
         if settings.workers == 1 or taken is not None:
             # It drains on a signal itself.

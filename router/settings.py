@@ -106,15 +106,16 @@ class RouterSettings:
 
 
 def _check_redis(url: str) -> None:
-    """Raises ValueError, which shows nothing of the URL: a part of a password may look like a port."""
-    expected = (
-        "REDIS_URL: expected redis://, rediss:// or unix:// with host, port and database; special "
-        "characters of a password are percent-encoded"
-    )
+    """Raises ValueError. It shows nothing of the URL: what looks like a host or a port there may be
+    a part of a password."""
     try:
         parts = urlsplit(url)
-        whole = parts.scheme == "unix" or bool(parts.hostname and (parts.port or 6379))
+        found = parts.scheme, parts.hostname, parts.port  # the port is parsed here
     except ValueError:
-        raise ValueError(expected) from None
-    if parts.scheme not in ("redis", "rediss", "unix") or not whole:
-        raise ValueError(expected)
+        found = "", None, None
+    scheme, host, _ = found
+    if scheme not in ("redis", "rediss", "unix") or (scheme != "unix" and not host) or "#" in url:
+        raise ValueError(
+            "REDIS_URL: expected redis://, rediss:// or unix:// with host, port and database; a "
+            "password's special characters are percent-encoded"
+        )

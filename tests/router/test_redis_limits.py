@@ -320,10 +320,25 @@ async def test_the_password_is_in_no_log_and_no_repr(
     assert "horse" not in output.out + output.err + repr(settings)
 
 
-def test_a_url_of_another_kind_is_refused_without_being_shown() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:horse@cache",
+        "redis://user:horse/battery@cache",
+        "redis://:battery@horse#staple@cache",
+        "horse",
+        "redis://",
+    ],
+)
+def test_what_is_no_url_of_redis_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ValueError, match="rediss://") as caught:
-        RouterSettings(redis_url="http://user:horse@cache")
+        RouterSettings(redis_url=url)
     assert "horse" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://cache", "rediss://:p%2Fw@cache:6380/1", "unix:///a/b"])
+def test_urls_of_redis_are_taken(url: str) -> None:
+    RedisLimits(RouterSettings(redis_url=url), Metrics())
 
 
 @settings(
