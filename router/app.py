@@ -124,6 +124,7 @@ def create_app(
     )
     app.state.snapshots = snapshots
     app.state.recorder = recorder
+    app.state.replicas = replicas
     for path, endpoint in lean.items():  # the front answers POST; this is for 405 on the others
         app.router.routes.append(Route(path, endpoint, methods=["POST"]))
 

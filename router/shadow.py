@@ -17,6 +17,7 @@ from monitoring.metrics import Metrics
 from router.answer import Names
 from router.body import Request, for_engine
 from router.call import Call
+from router.connection import ConnectionBroken
 from router.conversation import number
 from router.errors import EngineFailed
 from router.lanes import Ticket
@@ -103,7 +104,7 @@ class Shadows:
         outcome = FAILED
         try:
             outcome = await self._ask(call, request, station)
-        except EngineUnreachable:
+        except (EngineUnreachable, ConnectionBroken):
             pass  # counted; the requests that people wait for tell the breaker
         except Exception as error:  # the edge of a task: it must not end in silence
             _log.error("shadow failed", request=call.id, traceback=trace(error))
