@@ -67,8 +67,8 @@ async def stream(
     settings: RouterSettings,
     request: Request,
 ) -> None:
-    """Raises EngineFailed and EngineUnavailable, only before anything was sent. However it ends,
-    `call.outcome` has what is known of its tokens."""
+    """Raises EngineFailed and EngineUnavailable, only before anything was sent. However it ends
+    after that, `call.outcome` has what is known of its tokens."""
     assert request.kind.relay is not None
     relay = request.kind.relay(reached.names, request.wants_usage, request.tokens_a_chunk)
     call.outcome = relay.outcome
@@ -94,7 +94,7 @@ async def stream(
         resume()
         cut, block = ShuttingDown(), b""
     finally:  # the client may have left
-        if not relay.outcome.told:
+        if call.first_byte is not None and not relay.outcome.told:
             relay.outcome.settle(call.prompt_estimate or 1 + len(request.prompt) // _BYTES_A_TOKEN)
     broken = cut or relay.broken
     if broken is not None:

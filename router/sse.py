@@ -4,7 +4,7 @@ The bytes may be cut anywhere; what comes out is always whole events. Each chunk
 begins with the same bytes up to its choices (`data: {"id":…,"object":…,"created":…,"model":"…",`),
 so once one chunk was taken apart and its model checked, that beginning is swapped in those that
 follow and the rest is not looked into. An event that begins otherwise, or says something that must
-be known (usage, why it finished, an error), is taken apart again.
+be known (usage, why it finished, an error, who speaks), is taken apart again.
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
@@ -21,7 +21,7 @@ from router.errors import ApiError, EngineFailed
 _END = b"\n\n"
 _BOM = b"\xef\xbb\xbf"
 _DONE = b"[DONE]"
-_TELLING = (b'"usage":', b'"finish_reason":"', b'"error":')
+_TELLING = (b'"usage":', b'"finish_reason":"', b'"error":', b'"role":"')
 _HEAD = re.compile(rb'data: \{(?:"(?:id|object|created|model)":(?:"[^"\\]*"|\d+),)+')
 LONGEST_EVENT = 16 << 20
 
@@ -117,6 +117,8 @@ class Relay:
         self._show_usage = show_usage
         self._tokens = tokens_a_chunk
         self._events = Events()
+        self._checked = False
+        """Whether an event named the model."""
         self._head = b""
         self._ours = b""
 
@@ -173,6 +175,8 @@ class Relay:
         if data is None:
             return event + _END
         if data.strip() == _DONE:
+            if not self._checked:
+                raise StreamBroken("The engine's stream ended before it began.")
             self.done = True
             return b"data: [DONE]\n\n"
         try:
@@ -180,6 +184,7 @@ class Relay:
             if says(fields, "error"):
                 raise EngineFailed("The engine failed while it wrote the answer.")
             renamed = rename(fields, self._names)
+            self._checked = True
             self.outcome.count(self.outcome.take(fields) * self._tokens)
         except BROKEN:
             raise StreamBroken("The engine sent an event that is not a completion chunk.") from None

@@ -278,6 +278,12 @@ def test_what_is_not_a_chunk_is_an_error(raw: bytes) -> None:
     assert relay.feed(DONE) == b"", "nothing follows a break"
 
 
+def test_an_end_without_a_beginning_is_none() -> None:
+    relay = Relay(NAMES, False)
+    assert relay.feed(b": ping\n\n" + DONE) == b": ping\n\n"
+    assert isinstance(relay.broken, StreamBroken) and not relay.done
+
+
 def test_nothing_follows_done() -> None:
     relay = Relay(NAMES, False)
     relay.feed(chunk(said("a")))
