@@ -25,6 +25,7 @@ from router.errors import (
     ApiError,
     InternalError,
     InvalidRequest,
+    RateLimited,
     ShuttingDown,
 )
 from router.estimate import Estimator, weigh
@@ -112,6 +113,8 @@ class Completions:
                 self.reach.release(reached, call)
         except ApiError as error:
             call.status, call.code = error.status, error.code
+            if call.admission is not None and isinstance(error, RateLimited) and call.tenant:
+                snapshots.meters(call.tenant.name).crowded()
             self._over(call)
             await send_error(send, error, call.headers())
         except ClientLeft:
@@ -182,14 +185,14 @@ class Completions:
         call.ended = time.monotonic()
         tenant = NOBODY if call.tenant is None else call.tenant.name
         meters = self.reach.snapshots.meters(tenant)
-        meters.count(call)
-        if call.tenant is not None:
+        if call.tenant is not None:  # first what would be held for ever if the rest failed
             meters.in_flight.dec()
             if call.admission is not None:
                 self._settle(call, call.admission)
             if call.engine is not None:
                 del self.recorder.writing[call.completion_id]
                 self.recorder.offer(call)
+        meters.count(call)
         if self.telemetry is not None:
             self.telemetry.offer(call, self.kind.path)
         if self.access is not None:

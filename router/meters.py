@@ -27,6 +27,10 @@ class Meters:
         self._completion = metrics.tokens_total.labels(tenant, "completion")
         self._requests: dict[tuple[str, int], Counter] = {}
 
+    def crowded(self) -> None:
+        """A request was sent away because too many of the tenant's own wait for an engine."""
+        self._metrics.rate_limited_total.labels(self._tenant, "queue").inc()
+
     def count(self, call: Call) -> None:
         """Move what a call that is over moves; not the gauge of those under way."""
         key = (call.served, call.status)

@@ -83,7 +83,14 @@ class Scene:
         if old is not None:
             self.registry.aliases.retire(old)
 
-    def send(self, sketches: Iterable[bytes], *, status: int = 200, fallback: str = "") -> None:
+    def send(
+        self,
+        sketches: Iterable[bytes],
+        *,
+        status: int = 200,
+        fallback: str = "",
+        shadow_of: str | None = None,
+    ) -> None:
         """Traffic that the router recorded."""
         self.registry.exchanges.add(
             [
@@ -94,6 +101,8 @@ class Scene:
                     adapter="support",
                     served="base" if fallback else "adapter",
                     fallback=fallback,
+                    role="shadow" if shadow_of else "live",
+                    shadow_of=shadow_of,
                     status=status,
                     latency_ms=5.0,
                     sketch=packed,

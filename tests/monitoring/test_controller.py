@@ -147,7 +147,15 @@ def test_a_new_reason_to_hold_is_a_new_receipt(scene: Scene) -> None:
 def test_refused_requests_are_no_prompts_but_fallbacks_are(scene: Scene) -> None:
     scene.controller.tick()
     scene.send(stream(1, 20), status=429)
-    scene.send(stream(2, 10), fallback="engine-busy")
+    scene.send(stream(2, 10), fallback="deadline")
+    scene.controller.tick()
+    assert scene.gauge("drift_reference_prompts", tenant="acme") == 10
+
+
+def test_copies_for_a_shadow_are_not_counted_twice(scene: Scene) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 10))
+    scene.send(stream(1, 10), shadow_of="chatcmpl-0")
     scene.controller.tick()
     assert scene.gauge("drift_reference_prompts", tenant="acme") == 10
 

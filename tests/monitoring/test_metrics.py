@@ -19,7 +19,7 @@ def test_a_known_tenant_is_born_at_zero() -> None:
     metrics = Metrics()
     metrics.know_tenants(["acme"])
     assert _value(metrics, "requests_total", tenant="acme", served="base", status="200") == 0
-    assert _value(metrics, "fallbacks_total", tenant="acme", reason="engine-busy") == 0
+    assert _value(metrics, "fallbacks_total", tenant="acme", reason="deadline") == 0
     assert _value(metrics, "request_duration_seconds_count", tenant="acme") == 0
 
 
