@@ -57,14 +57,15 @@ class Watcher:
         """Show the detector the exchanges since the cursor; how many were read.
 
         Fallbacks count: drift is about what tenants send, whoever answered. Left out are requests
-        that were refused (4xx: they never reached a model), other adapters' and those from before
-        this epoch.
+        that were refused (4xx: they never reached a model), copies for a shadow (the original is
+        there), other adapters' and those from before this epoch.
         """
         rows = self._registry.exchanges.since(self.cursor, limit=limit, tenant=self.tenant)
         since = self.memory.get("since")
         for row in rows:
             self.cursor = row.number
-            if row.sketch is None or row.adapter != self.adapter or 400 <= row.status < 500:
+            refused = 400 <= row.status < 500
+            if row.sketch is None or row.adapter != self.adapter or refused or row.shadow_of:
                 continue
             if since is not None and row.created_at >= since:
                 self.detector.see(row.sketch)

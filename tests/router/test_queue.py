@@ -153,7 +153,7 @@ async def test_when_one_of_two_engines_dies_under_load_nobody_is_left_without_an
         async def load(number: int) -> None:
             while not stop.is_set():
                 asked = ask(client, "triage" if number % 2 else "switchyard-tiny")
-                ended += await asyncio.gather(asked, return_exceptions=True)
+                ended.extend(await asyncio.gather(asked, return_exceptions=True))
 
         clients = [asyncio.ensure_future(load(number)) for number in range(12)]
         await until(lambda: len(engine.asked()) > 5 and len(other.asked()) > 5, "both to work")
