@@ -82,10 +82,10 @@ class Platform:
     def specs(self, registry: Registry) -> list[Spec]:
         """The processes, in the order in which they are started."""
         engine, worker = self.settings["engine"], self.settings["worker"]
-        controller = self.settings["controller"]
+        controller, router = self.settings["controller"], self.settings["router"]
         return [
             self._spec("engine", self._engine_ready(registry), engine.shutdown_timeout_s + 10),
-            self._spec("router", self._router_ready, self.settings["router"].drain_s + 5),
+            self._spec("router", self._router_ready, router.drain_grace_s + router.drain_s + 15),
             self._spec(
                 "controller", listening(controller.metrics_host, controller.metrics_port), 20.0
             ),

@@ -162,7 +162,7 @@ class Workers:
         hurried = self.signals > 1
         deadline = began + settings.drain_grace_s + settings.drain_s + _AFTER_DRAIN_S
         while any(post.process and post.process.poll() is None for post in running):
-            now = self.clock()
+            now = self._looked_at = self.clock()
             if now >= began + settings.drain_grace_s:
                 self._stop_listening()
             if self.signals > 1 and not hurried:
