@@ -96,8 +96,10 @@ class Outcome:
         return generated
 
     def tell(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """The engine's own numbers."""
-        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
+        """The engine's own numbers. One below 0 (a bug of its own) would go into limits as a gift
+        and into counters as an error."""
+        self.prompt_tokens = max(0, prompt_tokens)
+        self.completion_tokens = max(0, completion_tokens)
         self.told = True
 
     def count(self, tokens: int) -> None:

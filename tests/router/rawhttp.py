@@ -35,6 +35,11 @@ class Wire:
         self._host, self._port = parts.hostname, parts.port
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._opened = asyncio.Event()
+
+    async def opened(self) -> None:
+        """Wait for the connection that a `send` in another task makes."""
+        await self._opened.wait()
 
     async def send(self, raw: bytes) -> None:
         """All at once; a connection that the other side closed takes it in silence."""
@@ -42,6 +47,7 @@ class Wire:
             self._reader, self._writer = await asyncio.open_connection(
                 self._host, self._port, limit=1 << 24
             )
+            self._opened.set()
         try:
             self._writer.write(raw)
             await self._writer.drain()
