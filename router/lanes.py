@@ -10,7 +10,7 @@ everybody's wait. So no more than that is sent, and here is decided what:
   A request is charged what it is expected to cost when it goes, and set right when it ends.
 - **Adapters hold slots** until none of their requests is left, so that a slot is used by as many
   as there are. A slot that is free goes to the adapter with the longest queue among those that have
-  waited about as long as the longest.
+  waited about as long as the longest; with slots for all that want one, the counter decides alone.
 - **Aging**: when somebody has waited `aging_s` for a slot, one adapter takes no more requests; when
   its last has ended, the slot is theirs.
   With seats to spare, the first in a queue so waits for a slot at most `aging_s`, one look at the
@@ -223,16 +223,19 @@ class Lane:
         best: tuple[Flow, str | None] | None = None
         least: tuple[int, float, float] | None = None
         oldest = now - self.rules.aging_s
-        wants_slot = [
-            head.came_at
-            for _, adapter, head in self.heads()
-            if adapter is not None and adapter not in self.active
-        ]
-        old = now - _ABOUT * (now - min(wants_slot)) if wants_slot else now
+        wants_slot: dict[str, float] = {}
+        """Adapters without a slot, and since when somebody waits for one."""
+        for _, adapter, head in self.heads():
+            if adapter is not None and adapter not in self.active:
+                wants_slot[adapter] = min(wants_slot.get(adapter, now), head.came_at)
+        old = now - _ABOUT * (now - min(wants_slot.values())) if wants_slot else now
+        # With slots for all of them only seats are scarce, and those go by counter alone: else a
+        # tenant with a request now and then would come after all who keep their adapters busy.
+        plenty = len(self.active) + len(wants_slot) <= self.slots
         for flow, adapter, head in self.heads():
             if not self._admits(flow, adapter, now):
                 continue
-            if adapter is None or adapter in self.active:
+            if plenty or adapter is None or adapter in self.active:
                 key = (1, flow.counter, head.came_at)
             elif head.came_at <= oldest:
                 key = (0, head.came_at, 0.0)

@@ -160,3 +160,25 @@ def test_what_was_charged_is_given_back_at_the_weight_it_was_charged_by() -> Non
     lane.enter(Ticket("a", 0.1, None, 0.0, 1.0), 1.0)  # an admin changed the weight meanwhile
     lane.leave(before, 2.0, 0.0)
     assert lane.flows["a"].counter == pytest.approx(owed - 100.0)
+
+
+@pytest.mark.parametrize("heavy, each", [(30, 4), (4, 64), (8, 16)])
+def test_with_slots_for_all_a_request_now_and_then_is_served_like_any_other(
+    heavy: int, each: int
+) -> None:
+    """Its adapter is in no step when it comes, the others' always are: no reason to wait."""
+    rng = random.Random(1)
+    engine = Stepping(Lane(64, 64, FREE))
+
+    def asking(tenant: str) -> Callable[[], Ask]:
+        return lambda: Ask(tenant, tenant, rng.randint(16, 48))
+
+    for number in range(heavy * each):
+        engine.client(asking(f"heavy-{number % heavy}"))
+    for number in range(5):
+        engine.client(asking(f"light-{number}"))
+    engine.run(40.0)
+    waits = [done.waited for done in engine.done if done.ask.tenant.startswith("light")]
+    others = sorted(d.waited for d in engine.done if d.ask.tenant.startswith("heavy"))
+    assert len(waits) > 50
+    assert max(waits) <= others[int(len(others) * 0.99)]
