@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 LOCKS = {
-    "router": ["router", "postgres", "redis", "s3"],
+    "router": ["router", "otel", "postgres", "redis", "s3"],
     "worker": ["train", "postgres", "s3"],
     "engine-cpu": ["engine-cpu", "postgres", "s3"],
     "controller": ["controller", "postgres", "s3"],
