@@ -30,8 +30,9 @@ _USAGE_ON = msgspec.Raw(b'{"include_usage":true}')
 _FALSE = msgspec.Raw(b"false")
 _NOTHING = (b"null", b"false")
 _REFUSED = frozenset(REFUSED)
-_INTEGERS = frozenset(("top_k", "stream_interval"))
+_INTEGERS = frozenset(("top_k", "stream_interval", "repetition_detection"))
 """vLLM 0.32 answers 500 to those that 64 bits don't hold; it checks all others."""
+_TOO_LONG = re.compile(rb"\d{19}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -152,9 +153,9 @@ def _refuse(fields: dict[str, msgspec.Raw]) -> None:
 
 def _range(fields: dict[str, msgspec.Raw]) -> None:
     for name in _INTEGERS & fields.keys():
-        if len(bytes(fields[name])) > 18:
+        if _TOO_LONG.search(bytes(fields[name])):
             raise InvalidRequest(
-                f"Invalid '{name}': expected an integer of at most 18 digits.",
+                f"Invalid '{name}': expected integers of at most 18 digits.",
                 param=name,
                 code="invalid_value",
             )

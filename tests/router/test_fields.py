@@ -159,6 +159,8 @@ def test_integers_that_would_break_the_engine_are_refused() -> None:
     for name in ("top_k", "stream_interval"):
         assert refusal(**{name: 10**30}).code == "invalid_value"
         assert read(**{name: 5})
+    refused = refusal(repetition_detection={"max_pattern_size": 10**19, "min_count": 2})
+    assert refused.param == "repetition_detection"
 
 
 def test_of_a_name_given_twice_the_engine_gets_what_the_router_chose_by() -> None:

@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_before_the_first_byte_ends_the_engines_work(
         )
         await until(lambda: engine.in_flight == 1, "the engine to be asked")
         asked.cancel()
-        await until(lambda: engine.aborts == 1, "the engine to be told", 1.0)
+        await until(lambda: engine.aborts == 1, "the engine to be told")
     assert engine.in_flight == 0
     await until(
         lambda: router.value(
@@ -143,7 +143,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_the_engines_
         for number, stream in enumerate((responses, texts)):
             await anext(aiter(stream))
             await stream.close()
-            await until(lambda n=number: engine.aborts == n + 1, "the engine to be told", 1.0)
+            await until(lambda n=number: engine.aborts == n + 1, "the engine to be told")
     assert engine.in_flight == 0
 
 
