@@ -29,7 +29,7 @@ OPEN = frozenset({"/health", "/openapi.json"})
 BODY_BYTES = 64 << 10
 BODY_S = 10.0
 AT_ONCE = 64
-PER_SECOND, BURST = 50.0, 100.0
+PER_SECOND, BURST = 50.0, 20.0
 
 
 class Gate:
