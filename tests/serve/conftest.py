@@ -53,6 +53,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Ite
         max_cpu_loras=8,
         kv_cache_gib=0.1,
         heartbeat_s=0.5,
+        load_log=folder / "loads",
     )
     with running_engine(settings, registry, Metrics(), timeout_s=500) as engine:
         yield Real(

@@ -54,6 +54,23 @@ async def test_an_adapter_is_found_by_name_and_computes_what_peft_computed(real:
     assert real.registry.aliases.get("acme", "triage").live == version.digest
 
 
+async def test_the_load_log_has_each_read_and_each_slot_filled(real: Real) -> None:
+    """What the benchmarks count: four slots, so the fifth adapter takes one, and the first has to
+    come back; all stay in host memory, so nothing is read twice."""
+    folders = [make_adapter(real.base, real.folder / f"slot-{n}", seed=40 + n) for n in range(5)]
+    names = [served_name("triage", real.registry.store.publish(folder)) for folder in folders]
+    async with EngineClient(real.engine.url, KEY) as client:
+        for name in [*names, names[4], names[0]]:
+            await client.logprobs(name, list(range(3, 20)), 5)
+
+    lines = (real.folder / "loads").read_text().splitlines()
+    seen = {name: [line.split()[0] for line in lines if line.endswith(name)] for name in names}
+    assert seen == {
+        names[0]: ["read", "slot", "slot"],
+        **{name: ["read", "slot"] for name in names[1:]},
+    }
+
+
 async def test_probes_and_other_requests_share_a_batch_unharmed(real: Real) -> None:
     """LoRA on lm_head would make vLLM's engine core die here (vllm issue 16668)."""
     name = served_name("triage", real.registry.store.publish(real.good))

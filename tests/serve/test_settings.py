@@ -99,6 +99,12 @@ def test_the_environment_for_a_cpu(tmp_path: Path) -> None:
     }
 
 
+def test_a_load_log_is_handed_on_to_the_plugin(tmp_path: Path) -> None:
+    environ = engine_settings(tmp_path, load_log=tmp_path / "loads").environ({})
+
+    assert environ["SWITCHYARD_RESOLVER_LOAD_LOG"] == str(tmp_path / "loads")
+
+
 def test_a_gpu_engine_keeps_vllms_own_processes(tmp_path: Path) -> None:
     environ = engine_settings(tmp_path, device="cuda").environ({})
 
