@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _MEMORY_S = 60.0
@@ -55,15 +55,20 @@ class Placement:
         least = _LIGHTEST * self._mean_cost
         self.demand[digest] = self.demand.get(digest, 0.0) + (cost if cost > least else least)
 
-    def of(self, digest: str, rooms: Sequence[Room]) -> tuple[str, ...]:
-        """A version's homes among `rooms`; a version that has none there gets one now."""
+    def of(
+        self, digest: str, rooms: Sequence[Room], resident: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """A version's homes among `rooms`; a version that has none there gets one now, where it is
+        `resident` if there is a free slot."""
         known = self.homes.get(digest)
         if known is not None:
             ids = {room.id for room in rooms}
             left = tuple(home for home in known if home in ids)
             if left:
                 return left
-        home = _first_home(digest, rooms, self._counts(rooms))
+        counts = self._counts(rooms)
+        there = [room for room in rooms if room.id in resident and counts[room.id] < room.slots]
+        home = _first_home(digest, there or rooms, counts)
         # A home that is away only for now is kept: it may be back before the next `tick`.
         self.homes[digest] = (home, *(known or ()))
         return (home,)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from router.breaker import OPEN, Breaker, RetryBudget
 from router.lanes import Lane, Rules
-from router.ledger import Ledger
+from router.ledger import COLD, Ledger
 from router.placement import Placement, Room
 from router.settings import RouterSettings
 from router.station import Station
@@ -103,7 +103,10 @@ class Replicas:
 
     def _at_home(self, digest: str, usable: list[Station]) -> list[Station]:
         rooms = [_room(station) for station in usable]
-        ids = self.placement.of(digest, rooms)
+        resident: Collection[str] = ()
+        if digest not in self.placement.homes:
+            resident = {s.engine.id for s in usable if s.ledger.where(digest) != COLD}
+        ids = self.placement.of(digest, rooms, resident)
         homes = [station for station in usable if station.engine.id in ids]
         if all(station.lane.queued or station.load >= 1.0 for station in homes):
             free = [

@@ -97,6 +97,15 @@ def test_a_version_is_asked_of_its_home(replicas: Replicas) -> None:
     assert {chosen(replicas, view, digest=DIGEST) for _ in range(20)} == {home}
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_version_that_an_engine_has_in_memory_is_at_home_there(
+    replicas: Replicas, number: int
+) -> None:
+    engines = [engine(each) for each in range(4)]
+    view = seen(*engines, warm={DIGEST: frozenset({f"engine-{number}"})})
+    assert chosen(replicas, view, digest=DIGEST) == f"engine-{number}"
+
+
 def test_a_version_whose_home_is_full_spills_to_a_replica_with_a_free_slot(
     replicas: Replicas,
 ) -> None:
