@@ -18,7 +18,7 @@ CONVERSATIONS = 200
 
 def share_within(count: int, total: int, share: float) -> bool:
     """Within four standard deviations of a binomial share."""
-    return abs(count - total * share) <= 4 * (total * share * (1 - share)) ** 0.5
+    return bool(abs(count - total * share) <= 4 * (total * share * (1 - share)) ** 0.5)
 
 
 async def canary(
