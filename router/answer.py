@@ -46,6 +46,7 @@ _usage = msgspec.json.Decoder(_Usage | None)
 _choices = msgspec.json.Decoder(list[_Choice])
 _string = msgspec.json.Decoder(str)
 _error = msgspec.json.Decoder(_EngineError)
+_MOST = 2**31 - 1
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -96,10 +97,10 @@ class Outcome:
         return generated
 
     def tell(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """The engine's own numbers. One below 0 (a bug of its own) would go into limits as a gift
-        and into counters as an error."""
-        self.prompt_tokens = max(0, prompt_tokens)
-        self.completion_tokens = max(0, completion_tokens)
+        """The engine's own numbers, as far as they can be true: one below 0 would be a gift to the
+        limits and an error to counters, one beyond 31 bits no number for the registry."""
+        self.prompt_tokens = min(_MOST, max(0, prompt_tokens))
+        self.completion_tokens = min(_MOST, max(0, completion_tokens))
         self.told = True
 
     def count(self, tokens: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from monitoring.metrics import Metrics
 from registry import Registry
@@ -107,11 +107,11 @@ class Recorder:
     def _add(self, batch: list[Call]) -> None:
         try:
             self._registry.exchanges.add([self._row(call) for call in batch])
-        except IntegrityError:  # one of them belongs to a tenant that is gone: keep the others
+        except (DataError, IntegrityError):  # of a tenant that is gone, or odd: keep the others
             for call in batch:
                 try:
                     self._registry.exchanges.add([self._row(call)])
-                except IntegrityError:
+                except (DataError, IntegrityError):
                     self._metrics.exchanges_dropped_total.inc()
 
     def _row(self, call: Call) -> Exchange:

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from router.answer import Outcome
 from tests import fake_shapes
 from tests.fake_engine import BODY, FakeEngine
 from tests.router.conftest import BASE, ENGINE_KEY, World, running, until
@@ -216,6 +217,12 @@ async def test_an_engine_that_counts_nonsense_costs_no_place_and_no_limit(
             assert status == 200 and answer["usage"]["completion_tokens"] < 0
             assert int(headers["x-ratelimit-remaining-tokens"]) < 100_000
         assert router.value("switchyard_in_flight", tenant="acme") == 0
+
+
+def test_no_count_of_an_engines_is_beyond_what_limits_and_the_registry_can_hold() -> None:
+    outcome = Outcome()
+    outcome.tell(10**30, -(10**30))
+    assert (outcome.prompt_tokens, outcome.completion_tokens) == (2**31 - 1, 0)
 
 
 def _take(attacks: Iterator[Attack], count: int, order: random.Random) -> list[Attack]:
