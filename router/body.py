@@ -28,6 +28,8 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.encode
 _USAGE_ON = msgspec.Raw(b'{"include_usage":true}')
 _FALSE = msgspec.Raw(b"false")
+_ENCODINGS = (b"null", b'"float"', b'"base64"')
+"""vLLM has two more, whose answers are not JSON: their model and usage could not be read."""
 _NOTHING = (b"null", b"false")
 _REFUSED = frozenset(REFUSED)
 _INTEGERS = frozenset(("top_k", "stream_interval", "repetition_detection"))
@@ -84,10 +86,8 @@ def parse(raw: bytes, kind: Kind, settings: RouterSettings) -> Request:
     _check_sequences(fields, kind, settings.max_sequences)
     raw_stream = fields.get("stream")
     stream = raw_stream is not None and bool(_typed(_flag, raw_stream, "stream", "a boolean"))
-    if stream and kind.relay is None:
-        raise InvalidRequest(
-            f"{kind.path} does not stream.", param="stream", code="unsupported_parameter"
-        )
+    if kind is EMBEDDINGS:
+        _check_embeddings(fields, stream)
     raw_model = fields.get("model")
     model = None if raw_model is None else _typed(_string, raw_model, "model", "a string")
     options = fields.get("stream_options")
@@ -215,6 +215,19 @@ def _check_sequences(fields: dict[str, msgspec.Raw], kind: Kind, most: int) -> N
             f"at most {most}.",
             param=param,
             code="too_many_choices",
+        )
+
+
+def _check_embeddings(fields: dict[str, msgspec.Raw], stream: bool) -> None:
+    if stream:
+        raise InvalidRequest(
+            "Embeddings do not stream.", param="stream", code="unsupported_parameter"
+        )
+    if bytes(fields.get("encoding_format", b"null")) not in _ENCODINGS:
+        raise InvalidRequest(
+            "Invalid 'encoding_format': expected 'float' or 'base64'.",
+            param="encoding_format",
+            code="invalid_value",
         )
 
 
