@@ -45,12 +45,13 @@ class Report:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="right" if number else "left")
         for line in self.lines:
             table.add_row(*line)
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 170)
+        console.print(self.title)
         console.print(table)
         console.print(f"{self.where}; {machine()}")
         for what, held in self.verdicts:
