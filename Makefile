@@ -47,6 +47,7 @@ bench: $(READY) ## the benchmarks, as tables of ratios
 generated: $(READY) ## rewrite what code writes: dashboards, alert rules, the admin API's description
 	$(BIN)/switchyard dashboards write
 	$(BIN)/python -m router.admin.document docs/admin-openapi.json
+	$(BIN)/python -m router.description docs/openapi.json
 
 # torch's CPU build is not on PyPI: pip is asked first (a mirror or a folder of wheels may be set up),
 # then PyTorch's own index. With it in place, uv finds the rest, all of it at the lock's versions.

@@ -1,0 +1,217 @@
+"""The tenants' API described: OpenAPI 3.1, made from the code that serves it. Not served itself, as
+OpenAI's isn't; docs/openapi.json is it, and a test says when that is not current.
+
+    python -m router.description docs/openapi.json      # after a change that is meant
+
+What a field of a completion may hold is the engine's to say: its values are described only as far
+as the router itself looks at them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from router.errors import ApiError
+from router.fields import REFUSED
+from router.kinds import CHAT, EMBEDDINGS, KINDS, Kind
+
+Json = dict[str, Any]
+
+VERSION = "1"
+_STATUSES = {
+    "400": "The request can't be served as it is.",
+    "401": "No key, or one that opens nothing.",
+    "403": "The model's engine has no such endpoint.",
+    "404": "No such thing for this tenant.",
+    "405": "The path is there, with another method.",
+    "408": "The body took too long to arrive.",
+    "409": "The completion is still being written.",
+    "413": "The body is too large.",
+    "415": "The body is packed.",
+    "422": "The engine refused the request.",
+    "429": "Over one of the tenant's limits.",
+    "431": "The headers are too large.",
+    "500": "A bug of the server's.",
+    "502": "The engine failed.",
+    "503": "Not at the moment; `retry-after` says when to come back.",
+}
+_COMPLETION = ("400", "401", "403", "404", "408", "413", "415", "422", "429", "431", "500", "502")
+_READING = ("400", "401", "404", "431", "500")
+_REQUEST_ID: Json = {
+    "description": "Leads to the request in the log.",
+    "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
+}
+_PROMPTS: dict[str, Json] = {
+    "messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Message"}},
+    "prompt": {"type": ["string", "array"], "minItems": 1},
+    "input": {"type": ["string", "array"], "minItems": 1},
+}
+_SUMMARIES = {
+    "/v1/chat/completions": "Answer a conversation",
+    "/v1/completions": "Continue a text",
+    "/v1/responses": "Answer, as a response object",
+    "/v1/embeddings": "Make embeddings, where the engine can",
+}
+
+
+def describe() -> Json:
+    """The whole description."""
+    paths: Json = {kind.path: {"post": _completion(kind)} for kind in KINDS}
+    paths["/v1/models"] = {
+        "get": _operation("list_models", "List what `model` may be", _json("ModelList"))
+    }
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    one = _operation("get_model", "Look one up", _json("Model"))
+    paths["/v1/models/{name}"] = {"parameters": [name], "get": one}
+    paths["/v1/feedback"] = {"post": _feedback()}
+    for path, text in (("/health", "Whether it lives"), ("/ready", "Whether to send requests")):
+        probe = _operation(path[1:], text, {"application/json": {"schema": {"type": "object"}}})
+        probe["security"] = []
+        probe["responses"].pop("401")
+        probe["responses"]["503"] = _refusal("503")
+        paths[path] = {"get": probe}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Switchyard", "version": VERSION, "description": _about()},
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "responses": {f"Answer{status}": _answer(status) for status in _STATUSES},
+            "securitySchemes": {"tenantKey": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"tenantKey": []}],
+    }
+
+
+def rendered() -> str:
+    """The description as it is committed."""
+    return json.dumps(describe(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _about() -> str:
+    codes, classes = set(), [ApiError]
+    for cls in classes:
+        if cls.__module__ == ApiError.__module__:
+            classes += cls.__subclasses__()
+            codes |= {cls.code} if cls.code else set()
+    return (
+        "OpenAI's API for a tenant's models. Every error has OpenAI's shape; codes of its own are "
+        + ", ".join(f"`{code}`" for code in sorted(codes))
+        + "."
+    )
+
+
+def _completion(kind: Kind) -> Json:
+    required = [] if kind is EMBEDDINGS else [kind.prompt_field]
+    properties: Json = {name: {} for name in sorted(kind.passed)}
+    properties["model"] = {"type": ["string", "null"]}
+    properties[kind.prompt_field] = _PROMPTS[kind.prompt_field]
+    if kind.relay is not None:
+        properties["stream"] = {"type": ["boolean", "null"]}
+    if "n" in properties:
+        properties["n"] = {"type": ["integer", "null"], "minimum": 1}
+    properties |= {name: {"type": ["null"]} for name in sorted(REFUSED) if name not in properties}
+    body = {"type": "object", "required": required, "properties": properties}
+    good: Json = {"application/json": {"schema": {"type": "object", "required": ["model"]}}}
+    if kind.relay is not None:
+        good["text/event-stream"] = {"schema": {"description": "Server-sent events."}}
+    name = "create_" + kind.path.removeprefix("/v1/").replace("/", "_")
+    operation = _operation(name, _SUMMARIES[kind.path], good, _COMPLETION)
+    operation["requestBody"] = _body(body)
+    operation["responses"]["503"] = _refusal("503")
+    if kind is CHAT:
+        operation["description"] = "Streamed with `stream`; ends with `data: [DONE]` when whole."
+    return operation
+
+
+def _feedback() -> Json:
+    statuses = ("400", "401", "404", "408", "409", "413", "431", "500", "503")
+    operation = _operation("give_feedback", "Say how an answer was", _json("Feedback"), statuses)
+    text = {"type": ["string", "null"], "maxLength": 100_000}
+    properties = {
+        "completion_id": {"type": "string", "minLength": 1, "maxLength": 200},
+        "rating": {"type": ["number", "null"], "minimum": -1, "maximum": 1},
+        "label": text,
+        "correction": text,
+        "messages": {"type": ["array", "null"], "minItems": 1, "items": {"type": "object"}},
+    }
+    operation["requestBody"] = _body(
+        {"type": "object", "required": ["completion_id"], "properties": properties}
+    )
+    return operation
+
+
+def _operation(name: str, summary: str, good: Json, statuses: tuple[str, ...] = _READING) -> Json:
+    answer = {"description": "Done.", "headers": {"x-request-id": _REQUEST_ID}, "content": good}
+    refusals = {status: _refusal(status) for status in statuses}
+    return {"operationId": name, "summary": summary, "responses": {"200": answer, **refusals}}
+
+
+def _body(schema: Json) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _json(schema: str) -> Json:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _refusal(status: str) -> Json:
+    return {"$ref": f"#/components/responses/Answer{status}"}
+
+
+def _answer(status: str) -> Json:
+    return {
+        "description": _STATUSES[status],
+        "headers": {"x-request-id": _REQUEST_ID},
+        "content": _json("Error"),
+    }
+
+
+def _schemas() -> Json:
+    text, maybe = {"type": "string"}, {"type": ["string", "null"]}
+    error = {"message": text, "type": text, "param": maybe, "code": maybe}
+    model = {
+        "id": text,
+        "object": {"const": "model"},
+        "created": {"type": "integer"},
+        "owned_by": text,
+        "root": text,
+        "parent": maybe,
+    }
+    said = {
+        "id": text,
+        "object": {"const": "feedback"},
+        "created": {"type": "integer"},
+        "completion_id": text,
+        "rating": {"type": ["number", "null"]},
+        "label": maybe,
+        "correction": maybe,
+    }
+    listed = {
+        "object": {"const": "list"},
+        "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
+    }
+    return {
+        "Error": _closed({"error": _closed(error)}),
+        "Message": {"type": "object", "required": ["role"], "properties": {"role": text}},
+        "Model": _closed(model),
+        "ModelList": _closed(listed),
+        "Feedback": _closed(said),
+    }
+
+
+def _closed(properties: Json) -> Json:
+    """An object with these keys, all of them, and no others."""
+    return {
+        "type": "object",
+        "required": [*properties],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(rendered(), encoding="utf-8")
