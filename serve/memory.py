@@ -16,8 +16,8 @@ from serve.settings import EngineSettings
 from serve.shape import Shape
 
 CPU_RUNTIME = 2560 * MIB
-"""Resident memory of vLLM 0.32's processes and their supervisor on a CPU with next to no model; seen
-here: 2,519 MiB, some of it keys and values in use (torch and its libraries are most of it)."""
+"""Resident memory of vLLM 0.32's processes and their supervisor on a CPU, next to no model loaded;
+seen here: 2,519 MiB, some of it keys and values in use (torch and its libraries are most)."""
 GPU_RUNTIME = 3072 * MIB
 """CUDA's context, graphs and a step's activations: vLLM measures them at its start, and gives to
 keys and values what they leave. Not measured for this project."""
