@@ -232,7 +232,8 @@ def _set(session: Session, alias: Alias, fields: Mapping[str, object]) -> None:
 
 
 def _require_fit(session: Session, alias: Alias, digest: str, place: str) -> None:
-    """A shadow only has to be one that was not rejected: it never answers anybody."""
+    """A shadow only has to be one that was not rejected: it never answers anybody. A candidate is
+    one no more, so that the swapper doesn't make it live."""
     version = session.get(Version, digest, with_for_update=True)
     if version is None or (version.tenant, version.adapter) != (alias.tenant, alias.adapter):
         raise NotFound("version", digest[:12])
@@ -244,3 +245,5 @@ def _require_fit(session: Session, alias: Alias, digest: str, place: str) -> Non
             "the canary",
             f"its gate's verdict is {version.verdict!r}, and no engine has certified it",
         )
+    if version.state == "candidate" or (place, version.state) == ("canary", "shadow"):
+        move(session, digest, place)

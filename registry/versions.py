@@ -2,6 +2,10 @@
 
 candidate → shadow → canary → live → retired      (a retired version may come back: rollback)
     └────────────┴───────┴──→ rejected            (a human may make it a candidate again)
+
+Naming a candidate in an alias as its shadow or canary makes it one. None of them meets traffic before
+the engine's effect and parity check (`certificate`); asking for it to be live (`force`) makes a
+candidate of it again, for the swapper to take.
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ from registry.names import served_name
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     "candidate": frozenset({"shadow", "canary", "live", "rejected"}),
-    "shadow": frozenset({"canary", "live", "rejected"}),
-    "canary": frozenset({"live", "rejected"}),
+    "shadow": frozenset({"candidate", "canary", "live", "rejected"}),
+    "canary": frozenset({"candidate", "live", "rejected"}),
     "live": frozenset({"retired", "rejected"}),
     "retired": frozenset({"live", "candidate"}),
     "rejected": frozenset({"candidate"}),
@@ -177,6 +181,7 @@ class Versions:
             if version is None:
                 raise NotFound("version", digest[:12])
             version.certificate = certificate
+            bump(session)
         return version
 
 

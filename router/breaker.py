@@ -40,10 +40,12 @@ class Breaker:
             return True
         return now >= self.open_until and not self.probing
 
-    def begin(self, now: float) -> None:
-        """A request that was allowed goes there."""
-        if self.pause_s != 0.0 and now >= self.open_until:
-            self.probing = True
+    def begin(self, now: float) -> bool:
+        """A request that was allowed goes there; whether it is the probe."""
+        if self.pause_s == 0.0 or now < self.open_until:
+            return False
+        self.probing = True
+        return True
 
     def succeeded(self) -> None:
         """The engine answered."""

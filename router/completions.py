@@ -23,6 +23,7 @@ from router.body import Request, parse
 from router.call import CLIENT_LEFT, Call
 from router.errors import (
     ApiError,
+    EngineFailed,
     InternalError,
     InvalidRequest,
     RateLimited,
@@ -109,6 +110,9 @@ class Completions:
                     self.shadows.offer(call, request, target)
                 answer = relay.stream if request.stream else relay.whole
                 await answer(call, reached, noting_send, self._over, self.settings, request)
+            except EngineFailed as error:
+                call.status = error.status  # `release` tells the engine's breaker
+                raise
             finally:
                 self.reach.release(reached, call)
         except ApiError as error:

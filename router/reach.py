@@ -145,6 +145,9 @@ class Reach:
             ticket = await self._enter(call, station, digest, now)
             if ticket is None:
                 continue
+            if not station.breaker.allows(time.monotonic()):  # it broke while this one waited
+                station.leave(ticket, time.monotonic(), 0.0)
+                continue
             served = version.served_name if version else station.engine.base
             answer = await self._ask(call, station, ticket, request, served)
             if isinstance(answer, Exchange):
@@ -179,7 +182,8 @@ class Reach:
         try:
             if station.enter(ticket, now):
                 return ticket
-            await station.wait(ticket, min(self.settings.queue_timeout_s, call.patience_s))
+            patience_s = call.patience_s - (now - call.started)
+            await station.wait(ticket, max(0.0, min(self.settings.queue_timeout_s, patience_s)))
         except Crowded as crowded:
             if crowded.own:
                 raise RateLimited(
@@ -203,7 +207,7 @@ class Reach:
         assert call.tenant is not None
         engine, breaker = station.engine, station.breaker
         body = for_engine(request, served, call.tenant.cache_salt)
-        breaker.begin(time.monotonic())
+        probe = breaker.begin(time.monotonic())
         call.sent = True
         call.asked_at = time.monotonic()
         try:
@@ -224,7 +228,8 @@ class Reach:
             station.leave(ticket, now, 0.0)
             return None
         except BaseException:  # cancelled: the client left
-            breaker.abandoned()
+            if probe:
+                breaker.abandoned()
             station.leave(ticket, time.monotonic(), ticket.cost)
             raise
         now = time.monotonic()

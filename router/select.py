@@ -103,6 +103,11 @@ def base_of(version: Version, view: View) -> str | None:
     return base if isinstance(base, str) and base in view.bases else None
 
 
+def _is_on_trial(version: Version) -> bool:
+    """Whether a canary or shadow may meet traffic: the engine's check is behind it."""
+    return version.state in SERVABLE and bool(version.certificate)
+
+
 def _of_alias(name: str, alias: Alias, view: View) -> Target:
     versions = view.snapshot.versions
     live = versions.get(alias.live) if alias.live else None
@@ -121,6 +126,6 @@ def _of_alias(name: str, alias: Alias, view: View) -> Target:
         base=base_of(known, view) if known else None,
         policy=alias.fallback,
         wait_ms=alias.wait_ms,
-        canary=canary if canary is not None and canary.state in SERVABLE else None,
-        shadow=shadow if shadow is not None and shadow.state in SERVABLE else None,
+        canary=canary if canary is not None and _is_on_trial(canary) else None,
+        shadow=shadow if shadow is not None and _is_on_trial(shadow) else None,
     )

@@ -79,6 +79,8 @@ class Swapper:
         await self._finish_interrupted()
         await self._retire_drained(aliases)
         await self._warm_live(engines, aliases)
+        for digest in dict.fromkeys(d for a in aliases for d in (a.canary, a.shadow) if d):
+            await self._consider_trial(digest, engines)
         for version in await self._candidates():
             await self._consider(version, engines)
 
@@ -110,6 +112,23 @@ class Swapper:
             _log.warning("swap.waits", version=version.served_name, why=str(trouble))
         else:
             await self._promote(version, certificates)
+
+    async def _consider_trial(self, digest: str, engines: list[Engine]) -> None:
+        """A canary or shadow meets traffic once it has passed the engine's check."""
+        version = await asyncio.to_thread(self._registry.versions.get, digest)
+        if version.certificate or version.state not in ("shadow", "canary") or not engines:
+            return
+        try:
+            certificates = await self._check(version, engines)
+        except Rejected as refusal:
+            evidence = {"summary": str(refusal), **refusal.figures}
+            await self._reject(version, refusal.rule, evidence)
+        except Transient as trouble:
+            _log.warning("swap.waits", version=version.served_name, why=str(trouble))
+        else:
+            figures = {name: c.figures() for name, c in certificates.items()}
+            certificate = {"engines": figures, "passed": True, "at": self._clock()}
+            await asyncio.to_thread(self._registry.versions.certify, digest, certificate)
 
     async def _check(self, version: Version, engines: list[Engine]) -> dict[str, Certificate]:
         """{engine id: certificate}, all passed. Raises Rejected, Transient."""
@@ -249,6 +268,7 @@ class Swapper:
         """Load what is live into engines that do not have it: they started after the swap."""
         wanted = {alias.live: None for alias in aliases if alias.live}
         wanted |= {a.previous: None for a in aliases if a.previous and a.fallback == "previous"}
+        wanted |= {d: None for a in aliases for d in (a.canary, a.shadow) if d}
         if not wanted or not engines:
             return
         placed = {

@@ -84,7 +84,7 @@ class Routing(RuleBasedStateMachine):
 
     @rule(digest=versions)
     def force(self, digest: str) -> None:
-        if self.states[digest] in ("candidate", "retired", "rejected"):
+        if self.states[digest] != "live":
             self.registry.versions.force(digest, "ada")
             self.states[digest] = "candidate"
         else:

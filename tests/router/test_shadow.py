@@ -48,7 +48,7 @@ class Shadowed:
 async def shadowed(world: World, engine: FakeEngine) -> AsyncIterator[Shadowed]:
     live = next(v for v in world.registry.versions.all("acme") if v.state == "live")
     made = world.version("acme", "triage", "triage two")
-    world.registry.versions.move(made.digest, "shadow")
+    world.registry.versions.certify(made.digest, {"passed": True})
     world.registry.aliases.update("acme", "triage", shadow=made.digest, shadow_share=1.0)
     engine.adapters.add(made.served_name)
     async with running(world, shadow_concurrent=CONCURRENT) as router:
