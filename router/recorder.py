@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,7 +20,6 @@ from sqlalchemy.exc import DataError, IntegrityError
 from monitoring.metrics import Metrics
 from registry import Registry
 from registry.errors import DatabaseUnavailable
-from registry.exchanges import Exchange
 from router.budget import Budget
 from router.call import Call
 from router.settings import RouterSettings
@@ -114,14 +114,14 @@ class Recorder:
                 except (DataError, IntegrityError):
                     self._metrics.exchanges_dropped_total.inc()
 
-    def _row(self, call: Call) -> Exchange:
+    def _row(self, call: Call) -> dict[str, Any]:
         assert call.tenant and call.target and call.engine
         version, target, first = call.version, call.target, call.first_byte
         keep = call.tenant.store_text and len(call.messages) <= self._settings.record_text_bytes
         # A shadow's prompt is counted with the exchange that it copies.
         sketched = call.shadow_of is None and self._sketches(call.tenant.name).take(call.ended) == 0
         conversation = _conversation(call.messages) if keep or sketched else []
-        return Exchange(
+        return dict(
             id=call.completion_id,
             tenant=call.tenant.name,
             alias=target.alias.name if target.alias else None,
