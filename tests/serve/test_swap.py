@@ -205,6 +205,32 @@ async def test_an_adapter_without_effect_never_gets_traffic(scene: Scene) -> Non
     assert scene.swaps("rejected") == 1
 
 
+async def test_a_canary_is_checked_before_it_meets_traffic_and_stays_a_canary(
+    scene: Scene,
+) -> None:
+    live = scene.candidate()
+    await scene.swapper.tick()
+    canary = scene.candidate(verdict="promote")
+    scene.registry.aliases.update("acme", "triage", canary=canary.digest, canary_weight=0.1)
+    await scene.swapper.tick()
+    version = scene.registry.versions.get(canary.digest)
+    assert (version.state, version.certificate["passed"]) == ("canary", True)
+    assert scene.live() == live.digest
+    scene.registry.versions.force(canary.digest, "ada")
+    await scene.swapper.tick()
+    assert scene.live() == canary.digest
+
+
+async def test_a_shadow_without_effect_is_rejected(scene: Scene) -> None:
+    scene.candidate()
+    await scene.swapper.tick()
+    shadow = scene.candidate(verdict="insufficient")
+    scene.registry.aliases.update("acme", "triage", shadow=shadow.digest, shadow_share=1.0)
+    scene.fake.logprob = lambda model, ids, position: BASE_LOGPROB
+    await scene.swapper.tick()
+    assert scene.state(shadow) == "rejected"
+
+
 async def test_a_corrupted_file_is_named(scene: Scene) -> None:
     version = scene.candidate()
     (file,) = (scene.folder / "store").rglob("adapter_model.safetensors")
