@@ -24,6 +24,9 @@ from router.settings import RouterSettings
 
 _log = structlog.get_logger("router.drain")
 _STEP_S = 0.02
+_ON_ITS_WAY_S = 0.5
+"""A client that sends just as its idle connection is closed can't know what became of it. One that
+goes on asking is told by an answer's `Connection: close` within this time."""
 _LAST_WORDS_S = 1.0
 """For the errors of requests that are cut off to reach their clients."""
 
@@ -67,15 +70,13 @@ class DrainingServer(uvicorn.Server):
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         for connection in list(state.connections):
             cycle = getattr(connection, "cycle", None)
-            if cycle is not None and not cycle.response_complete:
-                cycle.keep_alive = False
+            if cycle is not None and not cycle.response_started:
+                cycle.keep_alive = False  # and its head says so
         if self._settings.drain_grace_s > 0:
             await self._wait(self._settings.drain_grace_s, lambda: False)
         for server in self.servers:
             server.close()
-        for connection in list(state.connections):
-            connection.shutdown()
-        if not await self._wait(self._settings.drain_s, self._idle):
+        if not await self._wait(self._settings.drain_s, self._closing_idle()):
             await self._cut_off()
         if self.force_exit:
             with contextlib.suppress(TimeoutError):
@@ -83,6 +84,25 @@ class DrainingServer(uvicorn.Server):
                     await self.lifespan.shutdown()
         else:
             await self.lifespan.shutdown()
+
+    def _closing_idle(self) -> Callable[[], bool]:
+        """Closes what has been idle for a while, each time it is asked; whether nothing is left."""
+        idle: dict[object, tuple[object, float]] = {}
+
+        def over() -> bool:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                cycle = getattr(connection, "cycle", None)
+                if cycle is not None and not cycle.response_complete:
+                    continue
+                after, since = idle.setdefault(connection, (cycle, now))
+                if after is not cycle:
+                    idle[connection] = cycle, now
+                elif now - since >= _ON_ITS_WAY_S:
+                    connection.shutdown()
+            return self._idle()
+
+        return over
 
     def _idle(self) -> bool:
         return not self.server_state.connections and not self.server_state.tasks

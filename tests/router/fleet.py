@@ -143,7 +143,7 @@ class Load:
                 except openai.APITimeoutError:
                     self.wrong.append("hung")
                 except openai.APIConnectionError as error:
-                    self._gone(url, f"{error!r} {error.__cause__!r}")
+                    self._gone(url, repr(error.__cause__))
                     await asyncio.sleep(0.01)
                 except openai.APIError as error:
                     self._tell(error.body)
