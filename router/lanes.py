@@ -16,9 +16,9 @@ everybody's wait. So no more than that is sent, and here is decided what:
   With seats to spare, the first in a queue so waits for a slot at most `aging_s`, one look at the
   lane (half a second, or until a request ends) and ⌈adapters/slots⌉ times the longest request: each
   older claim takes one turn at most, and closes as soon as it has begun.
-- **Pace**: a tenant with many requests may not make the engine's steps longer than `slowdown` times
-  what they are with the tenants' median demand. What it may not use is left unused: its own
-  throughput is what the others' latency costs.
+- **Pace**: a tenant with more than twice the tenants' median demand may not make the engine's steps
+  longer than `slowdown` times what they would be without what it has beyond that. Seats that it may
+  not use are left empty: its own throughput is what the others' latency costs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from router.pace import Pace
 
 _AVERAGE_S = 2.0
 _ABOUT = 0.9
+_AMPLE = 2.0
+"""Times the median demand that nobody is held back for."""
 _PRESENT = 0.1
 """Requests at the lane on average, from which on a tenant counts as being there."""
 OUTPUT_WEIGHT = 2.0
@@ -79,7 +81,7 @@ class Flow:
 class Rules:
     """The dials of a lane; seconds and weighted tokens."""
 
-    slowdown: float = 1.5
+    slowdown: float = 1.3
     aging_s: float = 10.0
 
 
@@ -268,7 +270,7 @@ class Lane:
         if len(present) < 2:
             return True
         shares = sorted(demand / weight for demand, weight in present)
-        level = max(1.0, shares[(len(shares) - 1) // 2])
+        level = max(1.0, _AMPLE * shares[(len(shares) - 1) // 2])
         if flow.running + 1 <= level * flow.weight:
             return True
         reference = sum(min(demand, level * weight) for demand, weight in present)

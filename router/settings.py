@@ -49,7 +49,7 @@ class RouterSettings:
     """Idle engine connections go before vLLM's own 5 s are over, or requests would race it."""
     cooldown_s: float = field(default=1.0, metadata=_SECONDS)
     """An engine that refused or dropped a connection is left alone for this long."""
-    max_slowdown: float = field(default=1.4, metadata={"range": (1.0, 1000.0)})
+    max_slowdown: float = field(default=1.3, metadata={"range": (1.0, 1000.0)})
     """How much longer one tenant's many requests may make the others' engine steps; a large number
     gives every seat to whoever wants it."""
     aging_s: float = field(default=10.0, metadata=_SECONDS)
