@@ -3,9 +3,9 @@
 candidate → shadow → canary → live → retired      (a retired version may come back: rollback)
     └────────────┴───────┴──→ rejected            (a human may make it a candidate again)
 
-Naming a candidate in an alias as its shadow or canary makes it one. None of them meets traffic before
-the engine's effect and parity check (`certificate`); asking for it to be live (`force`) makes a
-candidate of it again, for the swapper to take.
+Naming a candidate in an alias as its shadow or canary makes it one. None of them meets traffic
+before the engine's effect and parity check (`certificate`); asking for it to be live (`force`)
+makes a candidate of it again, for the swapper to take.
 """
 
 from __future__ import annotations
