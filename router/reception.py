@@ -28,6 +28,8 @@ number: without a bound, one slow header would take all of a core, and many all 
 _UPGRADE = (b"upgrade", b"connection", b"http2-settings")
 _HEAD, _BODY, _REST, _ANSWER, _CLOSING = range(5)
 
+_LINGER_S = 1.0
+"""How long what a refused client still sends is read and thrown away."""
 Refused = Callable[[str, ApiError], None]
 """Called with the id of a request that was refused before it was one."""
 
@@ -43,9 +45,12 @@ class Reception(HttpToolsProtocol):
         """Since when, on the loop's clock."""
         self._refused = refused
         self._head = 0
+        self._lingers = False
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""
+        if self._lingers:
+            return
         self._unset_keepalive_if_required()
         before = self.scope
         try:
@@ -77,7 +82,7 @@ class Reception(HttpToolsProtocol):
 
     def refuse(self, error: ApiError) -> None:
         """Answer what is no request, and close. In the middle of another answer: only close."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingers:
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             request_id = new_id()
@@ -88,6 +93,13 @@ class Reception(HttpToolsProtocol):
             lines += [b"x-request-id: req_" + request_id.encode()]
             lines += [b"content-length: %d" % len(body), b"connection: close", b"", body]
             self.transport.write(b"\r\n".join(lines))
+            if self.transport.can_write_eof():
+                # Closing now, with bytes unread, would reset the connection, and the answer would
+                # be lost on a client that is still sending (RFC 9112, 9.6).
+                self.transport.write_eof()
+                self._lingers = True
+                self.loop.call_later(_LINGER_S, self.transport.abort)
+                return
         self.transport.close()
 
     def _stay(self, rest: bytes) -> None:

@@ -50,6 +50,7 @@ ROUTING_CHANGES: dict[str, Callable[[Registry], object]] = {
     "an engine's state changes": lambda r: r.engines.heartbeat("engine-1", "draining"),
     "an engine is removed": lambda r: r.engines.remove("engine-1"),
     "a version is placed": lambda r: r.engines.place("engine-1", digest_of(1), "warm"),
+    "a certificate": lambda r: r.versions.certify(digest_of(1), {"parity": 0.01}),
 }
 
 OTHER_CHANGES: dict[str, Callable[[Registry], object]] = {
@@ -59,7 +60,6 @@ OTHER_CHANGES: dict[str, Callable[[Registry], object]] = {
     "an exchange": lambda r: r.exchanges.add([make_exchange(2)]),
     "feedback": lambda r: r.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=1.0),
     "a decision": lambda r: r.decisions.record("acme", "tickets", "hold", "rule"),
-    "a certificate": lambda r: r.versions.certify(digest_of(1), {"parity": 0.01}),
     "a file": lambda r: r.upload("acme", "data.jsonl", b"{}"),
     "an alias that is there": lambda r: r.aliases.ensure("acme", "tickets", "tickets"),
     "content that is there": lambda r: make_version(r, 1),
