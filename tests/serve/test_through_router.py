@@ -11,7 +11,6 @@ import aiohttp
 import openai
 import pytest
 
-from registry.names import served_name
 from router.kinds import CHAT, RESPONSES, TEXT
 from tests.router.conftest import Running, World, running, until
 from tests.serve.conftest import Real
@@ -74,7 +73,6 @@ async def test_a_client_that_leaves_ends_the_engines_work_within_a_second(
 async def test_every_api_of_the_engine_answers_through_the_router(
     router: Running, real: Real
 ) -> None:
-    name = served_name("triage", real.registry.store.publish(real.good))
     async with router.client() as client:
         model = real.base.name
         whole = await client.responses.create(model=model, input="the invoice", max_output_tokens=4)
