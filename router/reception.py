@@ -98,6 +98,9 @@ class Reception(HttpToolsProtocol):
                 # be lost on a client that is still sending (RFC 9112, 9.6).
                 self.transport.write_eof()
                 self._lingers = True
+                if self.cycle is not None and not self.cycle.response_complete:
+                    self.cycle.disconnected = True  # nothing more can be said here
+                    self.cycle.message_event.set()
                 self.loop.call_later(_LINGER_S, self.transport.abort)
                 return
         self.transport.close()
