@@ -139,14 +139,14 @@ def rename(fields: dict[str, msgspec.Raw], names: Names) -> bytes:
 
 
 def completion(data: bytes, names: Names) -> tuple[bytes, Outcome]:
-    """A whole (not streamed) answer for the client. Raises EngineFailed."""
+    """A whole (not streamed) answer for the client, vectors included. Raises EngineFailed."""
     outcome = Outcome()
     try:
         fields = decode(data)
         renamed = rename(fields, names)
         outcome.take(fields)
     except BROKEN:
-        raise EngineFailed("The engine's answer was not a completion.") from None
+        raise EngineFailed("The engine's answer is not what was asked for.") from None
     return renamed, outcome
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from router import answer, embeddings, fields, responses, sse
+from router import answer, fields, responses, sse
 from router.answer import Names, Outcome
 from router.errors import ApiError, EngineFailed
 
@@ -47,5 +47,5 @@ TEXT = Kind("/v1/completions", "prompt", "cmpl-", fields.TEXT)
 RESPONSES = Kind(
     "/v1/responses", "input", "resp_", fields.RESPONSES, responses.whole, responses.Relay
 )
-EMBEDDINGS = Kind("/v1/embeddings", "input", "embd-", fields.EMBEDDINGS, embeddings.whole, None)
+EMBEDDINGS = Kind("/v1/embeddings", "input", "embd-", fields.EMBEDDINGS, relay=None)
 KINDS = (CHAT, TEXT, RESPONSES, EMBEDDINGS)
