@@ -53,7 +53,7 @@ async def test_a_client_that_leaves_ends_the_engines_work_within_a_second(
         await anext(aiter(stream))
         await until(lambda: under_way(real), "the stream to be under way", 5)
         await stream.close()
-        await until(lambda: ended(real), "the engine to stop", 1.5)
+        await until(lambda: ended(real), "the engine to stop", 1.0)
 
         for call in (
             client.chat.completions.create(model=real.base.name, messages=ASKED, **LONG),
@@ -67,7 +67,7 @@ async def test_a_client_that_leaves_ends_the_engines_work_within_a_second(
             waiting = asyncio.ensure_future(call)
             await until(lambda: under_way(real), "the request to be under way", 5)
             waiting.cancel()
-            await until(lambda: ended(real), "the engine to stop", 1.5)
+            await until(lambda: ended(real), "the engine to stop", 1.0)
 
 
 async def test_every_api_of_the_engine_answers_through_the_router(
