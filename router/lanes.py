@@ -9,10 +9,18 @@ everybody's wait. So no more than that is sent, and here is decided what:
   a tenant that comes back is lifted to the smallest of those at work, so that nobody saves up.
   A request is charged what it is expected to cost when it goes, and set right when it ends.
 - **Adapters hold slots** until none of their requests is left, so that a slot is used by as many
-  as there are. A slot that is free goes to the adapter with the longest queue among those that have
-  waited about as long as the longest; with slots for all that want one, the counter decides alone.
-- **Aging**: when somebody has waited `aging_s` for a slot, one adapter takes no more requests; when
-  its last has ended, the slot is theirs.
+  as there are. A slot that is free goes to the longest queue, waiting time counting far more than
+  length: `count · wait⁶`, by which a queue twice as long makes up for a wait shorter by an eighth.
+  With slots for all that want one, the virtual token counters decide alone.
+- **A batch closes to latecomers.** A request that joins its adapter's others keeps the slot for
+  longer than they would, by about the time since the last of them went. While others want the slot,
+  it joins only if that serves about as many in the time as the longest queue would with the slot;
+  else the adapter closes: it takes no more requests until the last of these has ended.
+- **On deck.** For each adapter that closes the engine gets another's requests ahead of time, and
+  takes them up in the step in which the slot comes free: no step is lost to a round trip. Whoever
+  is on deck can't be called back, so that is done only where requests are short.
+- **Aging**: when somebody has waited `aging_s` for a slot, an adapter closes for them, and the next
+  slot or place on deck is theirs.
   With seats to spare, the first in a queue so waits for a slot at most `aging_s`, one look at the
   lane (half a second, or until a request ends) and ⌈adapters/slots⌉ times the longest request: each
   older claim takes one turn at most, and closes as soon as it has begun.
@@ -25,13 +33,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from router.pace import Pace
 
 _AVERAGE_S = 2.0
-_ABOUT = 0.9
+_PATIENCE = 6
+"""Power of the wait against the length of a queue: 1 serves 4 % more tokens where slots are short,
+and lets the last wait twice as long; 6 is better in both than first come, first served."""
+_SERVICE = 0.05
+"""Weight of each new observation of `service_s`."""
+_JOIN = 2.0
+"""A latecomer joins while the longest queue would serve at most so many times as many."""
+_SHORT_S = 2.0
+"""Requests are short that take less than so long on average."""
 _AMPLE = 2.0
 """Times the median demand that nobody is held back for."""
 _PRESENT = 0.1
@@ -53,6 +69,8 @@ class Ticket:
     went_at: float = 0.0
     area: float = 0.0
     """The lane's `area` when it went."""
+    decked: bool = False
+    """It went before its adapter had a slot: the pace of its tokens is not the engine's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +95,21 @@ class Flow:
         return max(self.level, here)
 
 
+@dataclass(slots=True, eq=False)
+class Want:
+    """Those that wait for one adapter."""
+
+    count: int = 0
+    flows: dict[Flow, None] = field(default_factory=dict)
+    """Whose they are; almost always one tenant's."""
+
+    def first(self, adapter: str | None) -> Ticket:
+        """Who has waited longest."""
+        return min(
+            (flow.waiting[adapter][0] for flow in self.flows), key=lambda ticket: ticket.came_at
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The dials of a lane; seconds and weighted tokens."""
@@ -96,15 +129,26 @@ class Lane:
     running: int = 0
     queued: int = 0
     flows: dict[str, Flow] = field(default_factory=dict)
+    wants: dict[str | None, Want] = field(default_factory=dict)
+    """Adapters that somebody waits for."""
     active: dict[str, int] = field(default_factory=dict)
     """Adapters that hold a slot, and how many requests each has in the engine."""
+    began: dict[str, float] = field(default_factory=dict)
+    """When an active adapter got its slot, or its place on deck."""
+    joined: dict[str, float] = field(default_factory=dict)
+    """When the last of an active adapter's requests went."""
+    service_s: float = 1.0
+    """What a request takes in the engine, on average of late."""
     area: float = 0.0
     """Requests in the engine, integrated over time, up to `at`."""
     at: float = 0.0
     last: float = 0.0
     """The counter of whoever was the last at work, when nobody is any more."""
-    closing: dict[str, str] = field(default_factory=dict)
-    """Adapters that take no more requests → whom their slot goes to (an adapter)."""
+    closing: dict[str, None] = field(default_factory=dict)
+    """Adapters that take no more requests, as others want their slots."""
+    deck: list[str] = field(default_factory=list)
+    """Active adapters that wait in the engine for a slot of a closing one, in their order."""
+    _ration: tuple[float, float] | None = None
 
     def enter(self, ticket: Ticket, now: float) -> bool:
         """Whether it may go at once; otherwise it waits, and a later `leave` returns it."""
@@ -115,10 +159,12 @@ class Lane:
         flow.demand(now)
         if not flow.running and not flow.queued:
             flow.counter = max(flow.counter, self._floor())
+        self._ration = None
         if (
             self.running < self.seats
             and ticket.adapter not in flow.waiting
-            and self._admits(flow, ticket.adapter, now)
+            and self._open(ticket.adapter, now)
+            and self._in_pace(flow, now)
         ):
             self._go(flow, ticket, now)
             return True
@@ -126,6 +172,11 @@ class Lane:
         if queue is None:
             queue = flow.waiting[ticket.adapter] = deque()
         queue.append(ticket)
+        want = self.wants.get(ticket.adapter)
+        if want is None:
+            want = self.wants[ticket.adapter] = Want()
+        want.count += 1
+        want.flows[flow] = None
         flow.queued += 1
         self.queued += 1
         return False
@@ -133,21 +184,23 @@ class Lane:
     def leave(self, ticket: Ticket, now: float, cost: float) -> list[Ticket]:
         """A request that went is over and cost so many weighted tokens: who goes next."""
         flow = self.flows[ticket.tenant]
+        adapter = ticket.adapter
+        began = ticket.went_at if adapter is None else max(ticket.went_at, self.began[adapter])
+        self.service_s += _SERVICE * (now - began - self.service_s)
         flow.counter += (cost - ticket.cost) / ticket.weight
         flow.demand(now)
         flow.running -= 1
         self._tick(now)
         self.running -= 1
-        adapter = ticket.adapter
         if adapter is not None:
             left = self.active[adapter] - 1
             if left:
                 self.active[adapter] = left
             else:
-                del self.active[adapter]
-                self.closing.pop(adapter, None)
+                self._vacate(adapter, now)
         if self.queued:
             return self.next(now)
+        self._reopen()
         if not self.running:
             self.last = flow.counter
         return []
@@ -164,34 +217,23 @@ class Lane:
 
     def abandon(self, ticket: Ticket) -> None:
         """A ticket that waits goes away."""
-        flow = self.flows[ticket.tenant]
-        queue = flow.waiting[ticket.adapter]
-        queue.remove(ticket)
-        if not queue:
-            del flow.waiting[ticket.adapter]
-        flow.queued -= 1
-        self.queued -= 1
-        if self.closing and not self._want(ticket.adapter):  # nobody wants that slot any more
-            self.closing = {a: to for a, to in self.closing.items() if to != ticket.adapter}
+        self._drop(self.flows[ticket.tenant], ticket)
+        self._reopen()
 
     def next(self, now: float) -> list[Ticket]:
         """Let go whoever may."""
         gone: list[Ticket] = []
+        self._ration = None
+        self._make_room(now)
         while self.queued and self.running < self.seats:
             best = self._best(now)
             if best is None:
                 break
             flow, adapter = best
-            queue = flow.waiting[adapter]
-            ticket = queue.popleft()
-            if not queue:
-                del flow.waiting[adapter]
-            flow.queued -= 1
-            self.queued -= 1
+            ticket = flow.waiting[adapter][0]
+            self._drop(flow, ticket)
             self._go(flow, ticket, now)
             gone.append(ticket)
-        if self.queued:
-            self._make_room(now)
         return gone
 
     def tidy(self, now: float) -> None:
@@ -204,12 +246,18 @@ class Lane:
         for name in gone:
             del self.flows[name]
 
-    def heads(self) -> Iterator[tuple[Flow, str | None, Ticket]]:
-        """The first in each queue."""
-        for flow in self.flows.values():
-            if flow.queued:
-                for adapter, queue in flow.waiting.items():
-                    yield flow, adapter, queue[0]
+    def _drop(self, flow: Flow, ticket: Ticket) -> None:
+        """It waits no longer."""
+        adapter = ticket.adapter
+        queue, want = flow.waiting[adapter], self.wants[adapter]
+        queue.remove(ticket)
+        if not queue:
+            del flow.waiting[adapter], want.flows[flow]
+        want.count -= 1
+        if not want.count:
+            del self.wants[adapter]
+        flow.queued -= 1
+        self.queued -= 1
 
     def _go(self, flow: Flow, ticket: Ticket, now: float) -> None:
         flow.counter += ticket.cost / ticket.weight  # what the settlement goes by, too
@@ -217,68 +265,118 @@ class Lane:
         self._tick(now)
         self.running += 1
         ticket.went_at, ticket.area = now, self.area
-        if ticket.adapter is not None:
-            self.active[ticket.adapter] = self.active.get(ticket.adapter, 0) + 1
+        adapter = ticket.adapter
+        if adapter is not None:
+            if adapter not in self.active:
+                self.began[adapter] = now
+                if len(self.active) >= self.slots:
+                    self.deck.append(adapter)
+            ticket.decked = adapter in self.deck
+            self.active[adapter] = self.active.get(adapter, 0) + 1
+            self.joined[adapter] = now
+
+    def _vacate(self, adapter: str, now: float) -> None:
+        """None of its requests is left in the engine."""
+        del self.active[adapter], self.began[adapter], self.joined[adapter]
+        self.closing.pop(adapter, None)
+        if adapter in self.deck:
+            self.deck.remove(adapter)
+        elif self.deck:
+            first = self.deck.pop(0)
+            self.began[first] = self.joined[first] = now
+
+    def _places(self) -> int:
+        """How many adapters may have requests in the engine."""
+        return self.slots + (len(self.closing) if self.service_s < _SHORT_S else 0)
 
     def _best(self, now: float) -> tuple[Flow, str | None] | None:
         """The queue whose first goes next; None when nobody may."""
-        best: tuple[Flow, str | None] | None = None
-        least: tuple[int, float, float] | None = None
-        oldest = now - self.rules.aging_s
-        wants_slot: dict[str, float] = {}
-        """Adapters without a slot, and since when somebody waits for one."""
-        for _, adapter, head in self.heads():
-            if adapter is not None and adapter not in self.active:
-                wants_slot[adapter] = min(wants_slot.get(adapter, now), head.came_at)
-        old = now - _ABOUT * (now - min(wants_slot.values())) if wants_slot else now
         # With slots for all of them only seats are scarce, and those go by counter alone: else a
         # tenant with a request now and then would come after all who keep their adapters busy.
-        plenty = len(self.active) + len(wants_slot) <= self.slots
-        for flow, adapter, head in self.heads():
-            if not self._admits(flow, adapter, now):
-                continue
-            if plenty or adapter is None or adapter in self.active:
-                key = (1, flow.counter, head.came_at)
-            elif head.came_at <= oldest:
-                key = (0, head.came_at, 0.0)
-            else:
-                key = (2, -self._want(adapter) if head.came_at <= old else 0.0, head.came_at)
-            if least is None or key < least:
-                least, best = key, (flow, adapter)
+        places = self._places()
+        lacking = self._lacking() if len(self.active) < places else []
+        scarce = len(self.active) + len(lacking) > places
+        if scarce:
+            aged = now - self.rules.aging_s
+            claims = [(self.wants[adapter].first(adapter).came_at, adapter) for adapter in lacking]
+            due = min(
+                ((came_at, adapter) for came_at, adapter in claims if came_at <= aged), default=None
+            )
+            if due is not None and (found := self._of([due[1]], now)):
+                return found
+        held = [adapter for adapter in self.wants if adapter is None or adapter in self.active]
+        seated = [adapter for adapter in held if self._open(adapter, now)]
+        found = self._of(seated if scarce else [*seated, *lacking], now)
+        if found is None and scarce:
+            claims.sort(
+                key=lambda claim: self.wants[claim[1]].count * (now - claim[0]) ** _PATIENCE
+            )
+            while claims and found is None:
+                found = self._of([claims.pop()[1]], now)
+        return found
+
+    def _of(self, adapters: Iterable[str | None], now: float) -> tuple[Flow, str | None] | None:
+        """Of the queues for these, the one of the tenant with the smallest counter, in pace."""
+        best: tuple[Flow, str | None] | None = None
+        least = (math.inf, math.inf)
+        for adapter in adapters:
+            for flow in self.wants[adapter].flows:
+                key = (flow.counter, flow.waiting[adapter][0].came_at)
+                if key < least and self._in_pace(flow, now):
+                    least, best = key, (flow, adapter)
         return best
 
-    def _admits(self, flow: Flow, adapter: str | None, now: float) -> bool:
-        """Whether slots and pace allow one more of this tenant's requests for this adapter."""
-        if adapter is not None:
-            if adapter in self.active:
-                if adapter in self.closing:
-                    return False
-            elif len(self.active) >= self.slots:
-                return False
-        return flow.running == 0 or len(self.flows) == 1 or self._in_pace(flow, now)
+    def _lacking(self) -> list[str]:
+        """Adapters that somebody waits for and that hold no slot."""
+        return [
+            adapter for adapter in self.wants if adapter is not None and adapter not in self.active
+        ]
+
+    def _open(self, adapter: str | None, now: float) -> bool:
+        """Whether one more request may go to this adapter, as far as slots decide."""
+        if adapter is None:
+            return True
+        if adapter not in self.active:
+            return len(self.active) < self._places()
+        if adapter in self.closing:
+            return False
+        return adapter in self.deck or not self.queued or self._joins(adapter, now, self._rival())
+
+    def _rival(self) -> int:
+        """The longest queue for an adapter without a slot, where no slot is free."""
+        if len(self.active) < self.slots:
+            return 0
+        return max((self.wants[adapter].count for adapter in self._lacking()), default=0)
+
+    def _joins(self, adapter: str, now: float, rival: int) -> bool:
+        """Whether latecomers to an adapter that holds a slot may join."""
+        mine = self.wants[adapter].count if adapter in self.wants else 1
+        return (now - self.joined[adapter]) * rival <= _JOIN * self.service_s * mine
 
     def _in_pace(self, flow: Flow, now: float) -> bool:
-        rules = self.rules
-        most = self.pace.most(1.0, rules.slowdown)
-        if self.running + 1 <= most:
+        if flow.running == 0 or len(self.flows) == 1:
             return True
+        if self.running + 1 <= self.pace.most(1.0, self.rules.slowdown):
+            return True
+        if self._ration is None:
+            self._ration = self._reckon(now)
+        level, most = self._ration
+        return flow.running + 1 <= level * flow.weight or self.running + 1 <= most
+
+    def _reckon(self, now: float) -> tuple[float, float]:
+        """(requests in the engine that nobody is held back for, times its weight; how many there
+        may be in all for the others)."""
         present = [
-            (demand, other.weight)
-            for other in self.flows.values()
-            if (demand := other.demand(now)) > _PRESENT
+            (demand, flow.weight)
+            for flow in self.flows.values()
+            if (demand := flow.demand(now)) > _PRESENT
         ]
         if len(present) < 2:
-            return True
+            return math.inf, math.inf
         shares = sorted(demand / weight for demand, weight in present)
         level = max(1.0, _AMPLE * shares[(len(shares) - 1) // 2])
-        if flow.running + 1 <= level * flow.weight:
-            return True
         reference = sum(min(demand, level * weight) for demand, weight in present)
-        return self.running + 1 <= self.pace.most(reference, rules.slowdown)
-
-    def _want(self, adapter: str | None) -> int:
-        """How many wait for an adapter, over all tenants."""
-        return sum(len(f.waiting[adapter]) for f in self.flows.values() if adapter in f.waiting)
+        return level, self.pace.most(reference, self.rules.slowdown)
 
     def _floor(self) -> float:
         """The smallest counter of tenants at work, or of the last that was: else whoever came
@@ -289,25 +387,29 @@ class Lane:
         )
 
     def _make_room(self, now: float) -> None:
-        """Close adapters whose slots others have waited for too long."""
-        if len(self.active) < self.slots:
+        """Close adapters for those that want their slots."""
+        self._reopen()
+        lacking = self._lacking()
+        if not lacking or len(self.active) < self.slots:
             return
-        oldest = now - self.rules.aging_s
-        promised = {*self.closing.values()}
-        wanting = sorted(
-            (head.came_at, adapter)
-            for _, adapter, head in self.heads()
-            if adapter is not None
-            and adapter not in self.active
-            and adapter not in promised
-            and head.came_at <= oldest
-        )
-        for _, adapter in wanting:
-            open_ones = [held for held in self.active if held not in self.closing]
-            if not open_ones:
-                return
-            self.closing[min(open_ones, key=self._left)] = adapter
+        most = len(lacking) + len(self.deck)
+        rival = self._rival()
+        held = [a for a in self.active if a not in self.closing and a not in self.deck]
+        for adapter in held:
+            if len(self.closing) < most and not self._joins(adapter, now, rival):
+                self.closing[adapter] = None
+        aged = now - self.rules.aging_s
+        due = sum(self.wants[adapter].first(adapter).came_at <= aged for adapter in lacking)
+        missing = due + len(self.deck) - len(self.closing)
+        if missing > 0:
+            held = sorted((a for a in held if a not in self.closing), key=self._left)
+            self.closing.update(dict.fromkeys(held[:missing]))
+
+    def _reopen(self) -> None:
+        """As many adapters are closed as others want slots, and no more."""
+        while self.closing and len(self.closing) > len(self._lacking()) + len(self.deck):
+            self.closing.popitem()
 
     def _left(self, adapter: str) -> int:
         """What an adapter still has to do: the one with least gives its slot up soonest."""
-        return self.active[adapter] + self._want(adapter)
+        return self.active[adapter] + (self.wants[adapter].count if adapter in self.wants else 0)

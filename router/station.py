@@ -46,8 +46,6 @@ class Station:
     _waiting: dict[Ticket, asyncio.Future[None]] = field(default_factory=dict)
     """Those in the lane's queue, and nobody else."""
     _loads: dict[str, int] = field(default_factory=dict)
-    _service_s: float = 1.0
-    """What a request takes in the engine, on average of late."""
 
     @property
     def load(self) -> float:
@@ -85,10 +83,9 @@ class Station:
     def leave(self, ticket: Ticket, now: float, cost: float, tokens: int = 0) -> None:
         """The request is over: it cost so many weighted tokens and made so many."""
         lane = self.lane
-        if tokens > 0:
+        if tokens > 0 and not ticket.decked:
             took = now - ticket.went_at
             lane.pace.learn(lane.together(ticket, now), took / tokens)
-            self._service_s += 0.05 * (took - self._service_s)
         self._grant(lane.leave(ticket, now, cost))
 
     def tick(self, now: float) -> None:
@@ -106,7 +103,7 @@ class Station:
     def retry_after_s(self) -> float:
         """When there may be room again: as long as those that wait take."""
         rounds = math.ceil((self.lane.queued + 1) / self.lane.seats)
-        return min(30.0, max(1.0, rounds * self._service_s))
+        return min(30.0, max(1.0, rounds * self.lane.service_s))
 
     def _make_place(self, ticket: Ticket) -> None:
         """The queue is overfull: whoever fills it most has to make room. Raises Crowded."""

@@ -52,6 +52,16 @@ class EngineProcess:
             said = (await self.process.stdout.readline()).decode().strip()
         self.port = int(said.rpartition(":")[2])
 
+    async def running(self) -> float:
+        """How many requests it works on."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.url}/metrics") as answer,
+        ):
+            lines = (await answer.text()).splitlines()
+        (line,) = [line for line in lines if line.startswith("vllm:num_requests_running")]
+        return float(line.split()[-1])
+
     async def kill(self) -> None:
         """SIGKILL."""
         if self.process is not None and self.process.returncode is None:

@@ -103,7 +103,7 @@ class Stepping:
 
     def waiting(self) -> float:
         """How long the longest has waited that still waits."""
-        coming = [head.came_at for _, _, head in self.lane.heads()]
+        coming = [want.first(name).came_at for name, want in self.lane.wants.items()]
         return self.now - min(coming, default=self.now)
 
     def _later(self, at: float, ask: Ask, more: Callable[[], Ask | None], pause: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -61,12 +62,8 @@ class Lanes(RuleBasedStateMachine):
     @rule(data=st.data(), cost=st.floats(0, 1000))
     def leave(self, data: st.DataObject, cost: float) -> None:
         one = data.draw(st.sampled_from(self.running))
-        promised = self.lane.closing.get(one.adapter or "")
         self.running.remove(one)
-        granted = self.lane.leave(one, self.now, cost)
-        self.granted(granted)
-        if promised and one.adapter not in {other.adapter for other in self.running}:
-            assert one.adapter not in self.lane.closing
+        self.granted(self.lane.leave(one, self.now, cost))
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -91,8 +88,14 @@ class Lanes(RuleBasedStateMachine):
         assert lane.running == len(self.running) <= lane.seats
         assert lane.queued == len(self.waiting)
         assert lane.active == {adapter: held.count(adapter) for adapter in {*held}}
-        assert len(lane.active) <= lane.slots
-        assert lane.closing.keys() <= lane.active.keys()
+        holders = lane.active.keys() - {*lane.deck}
+        assert len(holders) <= lane.slots
+        assert lane.closing.keys() <= holders and lane.joined.keys() == lane.active.keys()
+        assert len(lane.active) == len(holders) + len(lane.deck)
+        assert len(lane.deck) <= len(lane.closing)
+        assert {name: want.count for name, want in lane.wants.items()} == Counter(
+            one.adapter for one in self.waiting
+        )
         queues = [q for flow in lane.flows.values() for q in flow.waiting.values()]
         assert all(queues)
         assert {one for queue in queues for one in queue} == {*self.waiting}
@@ -150,29 +153,77 @@ def test_of_one_tenants_queues_the_oldest_request_goes_first() -> None:
     assert gone.adapter is None
 
 
-def test_an_adapter_gives_its_slot_to_whom_it_was_promised() -> None:
-    lane = Lane(4, 1, Rules(aging_s=AGING_S))
-    first, second = ticket("a", "x", 0.0), ticket("a", "x", 0.0)
-    assert lane.enter(first, 0.0) and lane.enter(second, 0.0)
+def closed(lane: Lane) -> list[str]:
+    return [*lane.closing]
+
+
+def test_who_has_waited_too_long_is_next_whatever_queue_is_longer() -> None:
+    lane = Lane(8, 1, Rules(aging_s=AGING_S))
+    lane.service_s = 100.0  # long requests: nobody is put on deck, and latecomers join
+    running = ticket("a", "x", 0.0)
+    assert lane.enter(running, 0.0)
     wanting = ticket("b", "y", 1.0)
     assert not lane.enter(wanting, 1.0)
-    assert lane.next(1.0 + AGING_S) == [] and lane.closing == {"x": "y"}
+    for number in range(3):
+        assert not lane.enter(ticket("c", "z", 1.1), 1.1 + number / 10)
+    assert lane.next(1.0 + AGING_S) == [] and closed(lane) == ["x"]
     late = ticket("a", "x", 7.0)
     assert not lane.enter(late, 7.0), "an adapter that closes takes no more"
-    assert lane.leave(first, 8.0, 10.0) == []
-    assert lane.leave(second, 9.0, 10.0) == [wanting]
-    assert lane.leave(wanting, 10.0, 10.0) == [late]
+    assert lane.leave(running, 9.0, 10.0) == [wanting]
+    assert not lane.closing
 
 
 def test_an_adapter_opens_again_when_nobody_wants_its_slot_any_more() -> None:
     lane = Lane(4, 1, Rules(aging_s=AGING_S))
+    lane.service_s = 100.0
     lane.enter(ticket("a", "x", 0.0), 0.0)
     wanting = ticket("b", "y", 1.0)
     lane.enter(wanting, 1.0)
     lane.next(7.0)
-    assert lane.closing
+    assert closed(lane) == ["x"]
     lane.abandon(wanting)
     assert lane.enter(ticket("a", "x", 8.0), 8.0)
+
+
+def test_a_latecomer_joins_only_while_that_serves_as_many_as_the_longest_queue_would() -> None:
+    lane = Lane(8, 1)
+    lane.service_s = 10.0
+    lane.enter(ticket("a", "x", 0.0), 0.0)
+    for number in range(4):
+        lane.enter(ticket("b", "y", 0.0), 0.0 + number / 100)
+    assert lane.enter(ticket("a", "x", 1.0), 1.0), "a moment more for one more"
+    assert not lane.enter(ticket("a", "x", 8.0), 8.0), "most of another turn for one, four wait"
+
+
+def test_the_next_adapters_requests_are_in_the_engine_before_the_slot_comes_free() -> None:
+    lane = Lane(8, 1)
+    lane.service_s = 1.0
+    running, other = ticket("a", "x", 0.0), ticket("a", "x", 0.0)
+    assert lane.enter(running, 0.0) and lane.enter(other, 0.0)
+    waiting = [ticket("b", "y", 0.1) for _ in range(3)]
+    assert not any(lane.enter(one, 0.1) for one in waiting)
+    assert lane.leave(running, 0.9, 10.0) == waiting
+    assert lane.deck == ["y"] and closed(lane) == ["x"]
+    assert lane.enter(ticket("b", "y", 0.95), 0.95), "who comes while it is on deck goes along"
+    late = ticket("a", "x", 0.96)
+    assert not lane.enter(late, 0.96)
+    assert lane.leave(other, 1.0, 10.0) == []
+    assert lane.deck == [] and lane.joined["y"] == 1.0, "its turn begins when the slot is free"
+
+
+def test_a_longer_queue_goes_before_one_that_waits_a_little_longer() -> None:
+    def after(came_at: float) -> str:
+        lane = Lane(8, 1)
+        lane.service_s = 100.0
+        running = ticket("a", "x", 0.0)
+        lane.enter(running, 0.0)
+        lane.enter(ticket("b", "y", 1.0), 1.0)
+        for _ in range(2):
+            lane.enter(ticket("c", "z", came_at), came_at)
+        return str(lane.leave(running, 9.0, 10.0)[0].adapter)
+
+    assert after(1.5) == "z"
+    assert after(2.5) == "y"
 
 
 def longest_wait(
