@@ -41,7 +41,7 @@ def make(base: Path, folder: Path, count: int, *, rank: int = 8) -> Cast:
     """Write `count` adapters for a Llama-shaped base and publish them to a store in `folder`."""
     store_url = f"file://{folder}/store"
     store = Store(store_url)
-    shapes = _shapes(json.loads((base / "config.json").read_text()))
+    sizes = shapes(json.loads((base / "config.json").read_text()))
     manifest = {"base": base.name, "rank": rank, "adapter": ADAPTER, **base_fingerprint(base)}
     parts = []
     for number in range(count):
@@ -50,13 +50,13 @@ def make(base: Path, folder: Path, count: int, *, rank: int = 8) -> Cast:
         files.mkdir(parents=True)
         random = np.random.default_rng(number)
         tensors = {}
-        for name, (rows, columns) in shapes.items():
+        for name, (rows, columns) in sizes.items():
             a = random.normal(0, 0.05, (rank, columns))
             b = random.normal(0, 0.02, (rows, rank))
             tensors[f"base_model.model.{name}.lora_A.weight"] = a.astype(np.float32)
             tensors[f"base_model.model.{name}.lora_B.weight"] = b.astype(np.float32)
         save_file(tensors, files / "adapter_model.safetensors", {"format": "pt"})
-        targets = sorted({name.rpartition(".")[2] for name in shapes})
+        targets = sorted({name.rpartition(".")[2] for name in sizes})
         config = {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -72,7 +72,7 @@ def make(base: Path, folder: Path, count: int, *, rank: int = 8) -> Cast:
     return Cast(base, store_url, tuple(parts))
 
 
-def _shapes(config: dict[str, int]) -> dict[str, tuple[int, int]]:
+def shapes(config: dict[str, int]) -> dict[str, tuple[int, int]]:
     """{module: (outputs, inputs)} of a Llama's linear layers."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     head = config.get("head_dim") or hidden // config["num_attention_heads"]

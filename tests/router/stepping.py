@@ -1,7 +1,9 @@
 """An engine in model time: each step gives a token to every request in it and takes a + b·n s.
 
-The lane in front of it is the real one; so is what it learns. Clients are closed loops: each sends
-its next request when the one before has ended (and a pause is over).
+The lane in front of it is the real one; so is what it learns. With more adapters than `slots` the
+engine does as vLLM does: first come, first served, and those whose adapter is in the step go along.
+Clients are closed loops: each sends its next request when the one before has ended (and a pause is
+over).
 """
 
 from __future__ import annotations
@@ -60,14 +62,22 @@ class Stepping:
     """`run` until a time; `done` is what happened. `watch` is called after each step."""
 
     lane: Lane
+    slots: int = 1000
+    """The engine's own."""
+    trip_s: float = 0.0
+    """From the router to the engine, and back."""
     now: float = 0.0
     done: list[Done] = field(default_factory=list)
     tokens: dict[Ticket, int] = field(default_factory=dict)
     """Of each request in the engine, those still to come."""
+    held: list[Ticket] = field(default_factory=list)
+    """In the engine, without a slot."""
     asks: dict[Ticket, tuple[Ask, Callable[[], Ask | None], float]] = field(default_factory=dict)
     _coming: list[tuple[float, int, Ask, Callable[[], Ask | None], float]] = field(
         default_factory=list
     )
+    _sent: list[tuple[float, int, Ticket]] = field(default_factory=list)
+    _ended: list[tuple[float, int, Ticket]] = field(default_factory=list)
     _numbers: Iterable[int] = field(default_factory=itertools.count)
     watch: Callable[[], None] = lambda: None
 
@@ -86,24 +96,32 @@ class Stepping:
                 self.lane.tidy(self.now)
                 if self.lane.queued:
                     self._start(self.lane.next(self.now))
+            while self._ended and self._ended[0][0] <= self.now:
+                self._end(heapq.heappop(self._ended)[2])
             while self._coming and self._coming[0][0] <= self.now:
                 _, _, ask, more, pause = heapq.heappop(self._coming)
                 self._arrive(ask, more, pause)
+            while self._sent and self._sent[0][0] <= self.now:
+                self.held.append(heapq.heappop(self._sent)[2])
+            self._admit()
             if not self.tokens:
-                if not self._coming:
+                following = [each[0][0] for each in (self._coming, self._sent, self._ended) if each]
+                if not following:
                     return
-                self.now = max(self.now, self._coming[0][0])
+                self.now = max(self.now, min(following))
                 continue
             self.now += STEP_S + REQUEST_S * len(self.tokens)
             for ticket in [*self.tokens]:
                 self.tokens[ticket] -= 1
                 if self.tokens[ticket] == 0:
-                    self._end(ticket)
+                    del self.tokens[ticket]
+                    self._put(self._ended, self.trip_s, ticket)
             self.watch()
 
     def waiting(self) -> float:
         """How long the longest has waited that still waits."""
         coming = [want.first(name).came_at for name, want in self.lane.wants.items()]
+        coming += [ticket.came_at for ticket in self.held]
         return self.now - min(coming, default=self.now)
 
     def _later(self, at: float, ask: Ask, more: Callable[[], Ask | None], pause: float) -> None:
@@ -119,14 +137,30 @@ class Stepping:
 
     def _start(self, tickets: Iterable[Ticket]) -> None:
         for ticket in tickets:
+            self._put(self._sent, self.trip_s, ticket)
+
+    def _put(self, where: list[tuple[float, int, Ticket]], after_s: float, ticket: Ticket) -> None:
+        heapq.heappush(where, (self.now + after_s, next(iter(self._numbers)), ticket))
+
+    def _admit(self) -> None:
+        """Into the next step."""
+        adapters = {ticket.adapter for ticket in self.tokens} - {None}
+        without = []
+        for ticket in self.held:
+            if ticket.adapter is not None and ticket.adapter not in adapters:
+                if len(adapters) == self.slots:
+                    without.append(ticket)
+                    continue
+                adapters.add(ticket.adapter)
             self.tokens[ticket] = self.asks[ticket][0].tokens
+        self.held = without
 
     def _end(self, ticket: Ticket) -> None:
-        del self.tokens[ticket]
         ask, more, pause = self.asks.pop(ticket)
         together = self.lane.together(ticket, self.now)
         self.done.append(Done(ask, ticket.came_at, ticket.went_at, self.now, together))
-        self.lane.pace.learn(together, (self.now - ticket.went_at) / ask.tokens)
+        if not ticket.decked:
+            self.lane.pace.learn(together, (self.now - ticket.went_at) / ask.tokens)
         self._start(self.lane.leave(ticket, self.now, ask.cost))
         following = more()
         if following is not None:
