@@ -37,8 +37,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from router.pace import Pace
+from router.tickets import Flow, Ticket, Want
 
-_AVERAGE_S = 2.0
 _PATIENCE = 6
 """Power of the wait against the length of a queue: 1 serves 4 % more tokens where slots are short,
 and lets the last wait twice as long; 6 is better in both than first come, first served."""
@@ -48,66 +48,13 @@ _JOIN = 2.0
 """A latecomer joins while the longest queue would serve at most so many times as many."""
 _SHORT_S = 2.0
 """Requests are short that take less than so long on average."""
+_RATION_S = 0.05
 _AMPLE = 2.0
 """Times the median demand that nobody is held back for."""
 _PRESENT = 0.1
 """Requests at the lane on average, from which on a tenant counts as being there."""
 OUTPUT_WEIGHT = 2.0
 """What an output token counts in input tokens (the paper's w_q/w_p)."""
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A request at a lane. `cost` in weighted tokens; times in monotonic seconds."""
-
-    tenant: str
-    weight: float
-    adapter: str | None
-    """The version's digest; None for the base, which needs no slot."""
-    cost: float
-    came_at: float
-    went_at: float = 0.0
-    area: float = 0.0
-    """The lane's `area` when it went."""
-    decked: bool = False
-    """It went before its adapter had a slot: the pace of its tokens is not the engine's."""
-
-
-@dataclass(slots=True, eq=False)
-class Flow:
-    """A tenant at a lane."""
-
-    weight: float = 1.0
-    counter: float = 0.0
-    running: int = 0
-    queued: int = 0
-    waiting: dict[str | None, deque[Ticket]] = field(default_factory=dict)
-    level: float = 0.0
-    """Requests at the lane, running or waiting, averaged over the last seconds, up to `at`."""
-    at: float = 0.0
-
-    def demand(self, now: float) -> float:
-        """The average, brought up to now."""
-        here = self.running + self.queued
-        if now > self.at:
-            self.level = here + (self.level - here) * math.exp((self.at - now) / _AVERAGE_S)
-            self.at = now
-        return max(self.level, here)
-
-
-@dataclass(slots=True, eq=False)
-class Want:
-    """Those that wait for one adapter."""
-
-    count: int = 0
-    flows: dict[Flow, None] = field(default_factory=dict)
-    """Whose they are; almost always one tenant's."""
-
-    def first(self, adapter: str | None) -> Ticket:
-        """Who has waited longest."""
-        return min(
-            (flow.waiting[adapter][0] for flow in self.flows), key=lambda ticket: ticket.came_at
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +95,14 @@ class Lane:
     """Adapters that take no more requests, as others want their slots."""
     deck: list[str] = field(default_factory=list)
     """Active adapters that wait in the engine for a slot of a closing one, in their order."""
-    _ration: tuple[float, float] | None = None
+    lacking: dict[str, None] = field(default_factory=dict)
+    """Adapters that somebody waits for and that are not active."""
+    _due_at: float = math.inf
+    """Nobody in `lacking` has waited `aging_s` before this."""
+    _ration: tuple[float, float] = (math.inf, math.inf)
+    _rationed_at: float = -math.inf
+    _changes: int = 0
+    """Requests that came or ended since the ration was reckoned."""
 
     def enter(self, ticket: Ticket, now: float) -> bool:
         """Whether it may go at once; otherwise it waits, and a later `leave` returns it."""
@@ -159,7 +113,7 @@ class Lane:
         flow.demand(now)
         if not flow.running and not flow.queued:
             flow.counter = max(flow.counter, self._floor())
-        self._ration = None
+        self._changes += 1
         if (
             self.running < self.seats
             and ticket.adapter not in flow.waiting
@@ -177,6 +131,8 @@ class Lane:
             want = self.wants[ticket.adapter] = Want()
         want.count += 1
         want.flows[flow] = None
+        if want.count == 1:
+            self._lack(ticket.adapter)
         flow.queued += 1
         self.queued += 1
         return False
@@ -190,6 +146,7 @@ class Lane:
         flow.counter += (cost - ticket.cost) / ticket.weight
         flow.demand(now)
         flow.running -= 1
+        self._changes += 1
         self._tick(now)
         self.running -= 1
         if adapter is not None:
@@ -223,7 +180,6 @@ class Lane:
     def next(self, now: float) -> list[Ticket]:
         """Let go whoever may."""
         gone: list[Ticket] = []
-        self._ration = None
         self._make_room(now)
         while self.queued and self.running < self.seats:
             best = self._best(now)
@@ -256,6 +212,8 @@ class Lane:
         want.count -= 1
         if not want.count:
             del self.wants[adapter]
+            if adapter is not None:
+                self.lacking.pop(adapter, None)
         flow.queued -= 1
         self.queued -= 1
 
@@ -268,6 +226,7 @@ class Lane:
         adapter = ticket.adapter
         if adapter is not None:
             if adapter not in self.active:
+                self.lacking.pop(adapter, None)
                 self.began[adapter] = now
                 if len(self.active) >= self.slots:
                     self.deck.append(adapter)
@@ -278,6 +237,7 @@ class Lane:
     def _vacate(self, adapter: str, now: float) -> None:
         """None of its requests is left in the engine."""
         del self.active[adapter], self.began[adapter], self.joined[adapter]
+        self._lack(adapter)
         self.closing.pop(adapter, None)
         if adapter in self.deck:
             self.deck.remove(adapter)
@@ -294,7 +254,7 @@ class Lane:
         # With slots for all of them only seats are scarce, and those go by counter alone: else a
         # tenant with a request now and then would come after all who keep their adapters busy.
         places = self._places()
-        lacking = self._lacking() if len(self.active) < places else []
+        lacking = [*self.lacking] if len(self.active) < places else []
         scarce = len(self.active) + len(lacking) > places
         if scarce:
             aged = now - self.rules.aging_s
@@ -304,8 +264,7 @@ class Lane:
             )
             if due is not None and (found := self._of([due[1]], now)):
                 return found
-        held = [adapter for adapter in self.wants if adapter is None or adapter in self.active]
-        seated = [adapter for adapter in held if self._open(adapter, now)]
+        seated = [a for a in (None, *self.active) if a in self.wants and self._open(a, now)]
         found = self._of(seated if scarce else [*seated, *lacking], now)
         if found is None and scarce:
             claims.sort(
@@ -326,11 +285,12 @@ class Lane:
                     least, best = key, (flow, adapter)
         return best
 
-    def _lacking(self) -> list[str]:
-        """Adapters that somebody waits for and that hold no slot."""
-        return [
-            adapter for adapter in self.wants if adapter is not None and adapter not in self.active
-        ]
+    def _lack(self, adapter: str | None) -> None:
+        """Note it if somebody waits for it and it has nothing in the engine."""
+        if adapter is not None and adapter in self.wants and adapter not in self.active:
+            self.lacking[adapter] = None
+            since = self.wants[adapter].first(adapter).came_at
+            self._due_at = min(self._due_at, since + self.rules.aging_s)
 
     def _open(self, adapter: str | None, now: float) -> bool:
         """Whether one more request may go to this adapter, as far as slots decide."""
@@ -346,7 +306,7 @@ class Lane:
         """The longest queue for an adapter without a slot, where no slot is free."""
         if len(self.active) < self.slots:
             return 0
-        return max((self.wants[adapter].count for adapter in self._lacking()), default=0)
+        return max((self.wants[adapter].count for adapter in self.lacking), default=0)
 
     def _joins(self, adapter: str, now: float, rival: int) -> bool:
         """Whether latecomers to an adapter that holds a slot may join."""
@@ -358,8 +318,9 @@ class Lane:
             return True
         if self.running + 1 <= self.pace.most(1.0, self.rules.slowdown):
             return True
-        if self._ration is None:
-            self._ration = self._reckon(now)
+        # What many tenants want changes little with each request, and costs much to look at.
+        if 4 * self._changes > len(self.flows) or now > self._rationed_at + _RATION_S:
+            self._ration, self._rationed_at, self._changes = self._reckon(now), now, 0
         level, most = self._ration
         return flow.running + 1 <= level * flow.weight or self.running + 1 <= most
 
@@ -389,25 +350,30 @@ class Lane:
     def _make_room(self, now: float) -> None:
         """Close adapters for those that want their slots."""
         self._reopen()
-        lacking = self._lacking()
-        if not lacking or len(self.active) < self.slots:
+        if not self.lacking or len(self.active) < self.slots:
             return
-        most = len(lacking) + len(self.deck)
+        most = len(self.lacking) + len(self.deck)
         rival = self._rival()
         held = [a for a in self.active if a not in self.closing and a not in self.deck]
         for adapter in held:
             if len(self.closing) < most and not self._joins(adapter, now, rival):
                 self.closing[adapter] = None
-        aged = now - self.rules.aging_s
-        due = sum(self.wants[adapter].first(adapter).came_at <= aged for adapter in lacking)
-        missing = due + len(self.deck) - len(self.closing)
+        missing = self._due(now) + len(self.deck) - len(self.closing)
         if missing > 0:
             held = sorted((a for a in held if a not in self.closing), key=self._left)
             self.closing.update(dict.fromkeys(held[:missing]))
 
+    def _due(self, now: float) -> int:
+        """How many adapters somebody has waited for too long."""
+        if now < self._due_at:
+            return 0
+        since = sorted(self.wants[adapter].first(adapter).came_at for adapter in self.lacking)
+        self._due_at = since[0] + self.rules.aging_s
+        return sum(came_at + self.rules.aging_s <= now for came_at in since)
+
     def _reopen(self) -> None:
         """As many adapters are closed as others want slots, and no more."""
-        while self.closing and len(self.closing) > len(self._lacking()) + len(self.deck):
+        while self.closing and len(self.closing) > len(self.lacking) + len(self.deck):
             self.closing.popitem()
 
     def _left(self, adapter: str) -> int:

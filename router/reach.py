@@ -26,13 +26,13 @@ from router.errors import (
     RateLimited,
     VersionUnavailable,
 )
-from router.lanes import Ticket
 from router.refusals import blames_request, refuse
 from router.replicas import Replicas
 from router.select import CANARY, LIVE, Target, choose, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
 from router.station import Crowded, EngineGone, Station, WaitedTooLong, weighted
+from router.tickets import Ticket
 from router.upstream import EngineUnreachable, Exchange, Upstream
 from router.view import Replica
 

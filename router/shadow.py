@@ -20,12 +20,12 @@ from router.call import Call
 from router.connection import ConnectionBroken
 from router.conversation import number
 from router.errors import EngineFailed
-from router.lanes import Ticket
 from router.reach import Reach
 from router.recorder import Recorder
 from router.select import SHADOW, Target
 from router.settings import RouterSettings
 from router.station import Station, weighted
+from router.tickets import Ticket
 from router.traces import trace
 from router.upstream import EngineUnreachable
 

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass, field
 
 from router.breaker import Breaker
-from router.lanes import OUTPUT_WEIGHT, Lane, Ticket
+from router.lanes import OUTPUT_WEIGHT, Lane
 from router.ledger import SLOT, Ledger
+from router.tickets import Ticket
 from router.view import Replica
 
 

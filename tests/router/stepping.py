@@ -13,8 +13,9 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from router.lanes import Lane, Ticket
+from router.lanes import Lane
 from router.station import weighted
+from router.tickets import Ticket
 
 STEP_S, REQUEST_S = 0.0069, 0.0004
 """What a step costs, and what each request adds: a tiny model on a processor."""

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from router.lanes import OUTPUT_WEIGHT, Lane, Rules, Ticket
+from router.lanes import OUTPUT_WEIGHT, Lane, Rules
 from router.station import weighted
+from router.tickets import Ticket
 from tests.router.stepping import Ask, Stepping
 
 SEATS = 8

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from router.lanes import Lane, Rules, Ticket
+from router.lanes import Lane, Rules
+from router.tickets import Ticket
 from tests.router.stepping import REQUEST_S, STEP_S, TICK_S, Ask, Stepping
 
 AGING_S = 5.0
@@ -94,6 +95,7 @@ class Lanes(RuleBasedStateMachine):
         assert lane.closing.keys() <= holders and lane.joined.keys() == lane.active.keys()
         assert len(lane.active) == len(holders) + len(lane.deck)
         assert len(lane.deck) <= len(lane.closing)
+        assert lane.lacking.keys() == lane.wants.keys() - lane.active.keys() - {None}
         assert {name: want.count for name, want in lane.wants.items()} == Counter(
             one.adapter for one in self.waiting
         )

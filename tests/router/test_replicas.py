@@ -11,10 +11,10 @@ import pytest
 from registry.engines import Engine
 from registry.snapshot import Snapshot
 from router.breaker import CLOSED, OPEN
-from router.lanes import Ticket
 from router.replicas import Replicas
 from router.settings import RouterSettings
 from router.station import Station
+from router.tickets import Ticket
 from router.view import Replica, View
 
 NOW = 1000.0

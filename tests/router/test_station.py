@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.breaker import Breaker
-from router.lanes import Lane, Rules, Ticket
+from router.lanes import Lane, Rules
 from router.ledger import Ledger
 from router.station import Crowded, EngineGone, Station, WaitedTooLong
+from router.tickets import Ticket
 from router.view import Replica
 
 LONG_S = 30.0
