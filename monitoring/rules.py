@@ -106,12 +106,33 @@ def alerts() -> list[Alert]:
             "It has not said that it is ready for 2 minutes; the others carry its load.",
         ),
         Alert(
+            "SwitchyardEngineUnreachable",
+            "count by (engine) (max_over_time(switchyard_replica_breaker[2m]) == 2)"
+            " unless on (engine) switchyard_engine_up == 0",
+            "5m",
+            "ticket",
+            "Routers get no answers from engine {{ $labels.engine }}",
+            "It says that it is ready. Routers that meet refused connections or server errors, and "
+            "leave it alone: {{ $value }}.",
+        ),
+        Alert(
             "SwitchyardEngineRestarts",
             "increase(switchyard_engine_restarts_total[1h]) > 3",
             "0m",
             "ticket",
             "Engines restart again and again",
             "More than 3 engine starts within an hour.",
+        ),
+        Alert(
+            "SwitchyardOverloaded",
+            'sum(rate(switchyard_errors_total{code="engine_overloaded"}[5m]))'
+            " / sum(rate(switchyard_requests_total[5m])) > 0.01"
+            " and sum(increase(switchyard_requests_total[5m])) >= 50",
+            "10m",
+            "ticket",
+            "Requests are turned away because the engines are full",
+            "{{ $value | humanizePercentage }} of requests found no place in an engine in time, or "
+            "its queue full.",
         ),
         Alert(
             "SwitchyardFallbacks",
@@ -131,6 +152,23 @@ def alerts() -> list[Alert]:
             "ticket",
             "Tenant {{ $labels.tenant }} waits long for its first token",
             "The 95th percentile is {{ $value | humanizeDuration }}.",
+        ),
+        Alert(
+            "SwitchyardRouterWorkersRestart",
+            "increase(switchyard_router_worker_restarts_total[1h]) > 3",
+            "0m",
+            "ticket",
+            "Worker processes of router {{ $labels.instance }} end again and again",
+            "More than 3 were started again within an hour; each end cuts off what it served.",
+        ),
+        Alert(
+            "SwitchyardLimitsDegraded",
+            "max by (instance) (switchyard_limits_degraded) > 0",
+            "5m",
+            "ticket",
+            "Router {{ $labels.instance }} keeps limits of its own",
+            "Redis does not answer it: until it does, each router process lets a tenant have up to "
+            "its whole limits.",
         ),
         Alert(
             "SwitchyardSnapshotStale",

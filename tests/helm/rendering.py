@@ -41,6 +41,7 @@ EVERYTHING: dict[str, Any] = {
         "replicas": 5,
         "admin": {"enabled": True, "podSelector": {"matchLabels": {"team": "platform"}}},
         "settings": {"max_body_bytes": 16777216, "access_log": False, "read_timeout_s": 1.5},
+        "redis": {"existingSecret": "prod-redis", "urlKey": "url"},
         "autoscaling": {"enabled": True, "maxReplicas": 20},
         "ingress": {
             "enabled": True,
@@ -120,6 +121,8 @@ def environment(pod: dict[str, Any]) -> dict[str, str]:
                 value = value.replace(f"$({name})", known)
         elif "secretKeyRef" in variable["valueFrom"]:
             value = f"secret-{variable['valueFrom']['secretKeyRef']['key']}"
+            if variable["name"].endswith("REDIS_URL"):
+                value = f"redis://{value}"  # no process would take anything else
         else:
             value = {"metadata.name": "prod-switchyard-engine-0", "metadata.namespace": "ml"}[
                 variable["valueFrom"]["fieldRef"]["fieldPath"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 
 from cli import room_settings
 from cli.home import Home
+from monitoring.rules import JOBS
 from tests.helm.rendering import (
     CASES,
     CHART,
@@ -106,7 +108,7 @@ def test_no_secret_stands_in_a_manifest(values: dict[str, Any]) -> None:
     assert not [m for m in manifests if m["kind"] == "Secret"]
     for pod in pods(manifests).values():
         for variable in pod["spec"]["containers"][0]["env"]:
-            if variable["name"].endswith(("_KEY", "DATABASE_URL")):
+            if variable["name"].endswith(("_KEY", "DATABASE_URL", "REDIS_URL")):
                 assert "secretKeyRef" in variable["valueFrom"], variable["name"]
 
 
@@ -335,7 +337,20 @@ def test_the_service_monitor_finds_every_metrics_port() -> None:
     assert found == {*PROCESSES}
     [endpoint] = monitor["spec"]["endpoints"]
     assert endpoint["port"] == "metrics"
+    assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/component"
+    jobs = {relabelled(process, endpoint["relabelings"]) for process in PROCESSES}
+    assert jobs == {*JOBS, "vllm"}, "or the alerts on targets look for jobs that are not there"
     assert not [m for m in render({}) if m["kind"] == "ServiceMonitor"]
+
+
+def relabelled(job: str, rules: list[dict[str, Any]]) -> str:
+    """What Prometheus makes of a target's job."""
+    for rule in rules:
+        assert rule["sourceLabels"] == ["job"] and rule["targetLabel"] == "job"
+        found = re.fullmatch(rule["regex"], job)
+        if found:
+            job = found.expand(rule["replacement"].replace("$", "\\"))
+    return job
 
 
 def test_the_admin_api_is_off_until_it_is_asked_for_and_never_leaves_the_cluster() -> None:
@@ -366,6 +381,31 @@ def test_the_admin_api_is_off_until_it_is_asked_for_and_never_leaves_the_cluster
     assert "svc/prod-switchyard-router-admin 8084:8084" in notes(EVERYTHING)
 
 
+def test_routers_share_limits_through_the_redis_that_a_secret_names() -> None:
+    manifests = render({"router": {"redis": {"existingSecret": "limits"}}})
+    [container] = pods(manifests)["router"]["spec"]["containers"]
+    [url] = [v for v in container["env"] if v["name"] == "SWITCHYARD_ROUTER_REDIS_URL"]
+    assert url == {
+        "name": "SWITCHYARD_ROUTER_REDIS_URL",
+        "valueFrom": {"secretKeyRef": {"name": "limits", "key": "redis-url"}},
+    }
+    [container] = pods(render(EVERYTHING))["router"]["spec"]["containers"]
+    [url] = [v for v in container["env"] if v["name"] == "SWITCHYARD_ROUTER_REDIS_URL"]
+    assert url["valueFrom"]["secretKeyRef"] == {"name": "prod-redis", "key": "url"}
+
+
+def test_only_routers_learn_of_redis_and_without_a_secret_nobody_does() -> None:
+    for values, knowing in (({}, set()), (EVERYTHING, {"router"})):
+        rendered = pods(render(values))
+        assert {name for name in rendered if "REDIS" in str(rendered[name])} == knowing
+
+
+def test_no_policy_stands_between_a_router_and_redis() -> None:
+    for manifest in render(EVERYTHING):
+        if manifest["kind"] == "NetworkPolicy":
+            assert manifest["spec"]["policyTypes"] == ["Ingress"], manifest["metadata"]["name"]
+
+
 def test_large_numbers_and_truth_values_arrive_as_they_were_written() -> None:
     variables = environment(pods(render(EVERYTHING))["router"])
     assert variables["SWITCHYARD_ROUTER_MAX_BODY_BYTES"] == "16777216"
@@ -377,6 +417,32 @@ def test_the_notes_name_the_secret_and_warn_of_an_open_engine() -> None:
     assert "Secret switchyard with the keys" in notes({})
     assert "Warning" not in notes({})
     assert "any pod in the cluster can load adapters" in notes(MINIMAL)
+
+
+@pytest.mark.parametrize(
+    ("router", "pods_let_in"),
+    [
+        ({}, "2 pods let each tenant have 2 times its limits"),
+        ({"replicas": 5}, "5 pods let each tenant have 5 times its limits"),
+        (
+            {"replicas": 1, "autoscaling": {"enabled": True, "maxReplicas": 20}},
+            "20 pods, at most, let each tenant have 20 times its limits",
+        ),
+    ],
+)
+def test_the_notes_say_that_routers_without_redis_each_keep_limits_of_their_own(
+    router: dict[str, Any], pods_let_in: str
+) -> None:
+    said = " ".join(notes({"router": router}).split())
+    assert f"names no Redis: {pods_let_in}" in said
+    shared = notes({"router": {**router, "redis": {"existingSecret": "limits"}}})
+    assert "each router pod's own" not in shared
+    assert "wait for Secret limits with the key redis-url" in shared
+
+
+def test_the_notes_say_nothing_of_limits_where_one_pod_keeps_them() -> None:
+    alone = notes({"router": {"replicas": 1, "autoscaling": {"maxReplicas": 8}}})
+    assert "Redis" not in alone and "Limits" not in alone
 
 
 @pytest.mark.parametrize(
@@ -396,6 +462,15 @@ def test_the_notes_name_the_secret_and_warn_of_an_open_engine() -> None:
             {"engine": {"resources": {"limits": {"memory": "8 GB"}}}},
             "/engine/resources/limits/memory",
         ),
+        (
+            {"router": {"redis": {"url": "redis://:secret@redis"}}},
+            "at '/router/redis': additional properties 'url' not allowed",
+        ),
+        (
+            {"router": {"redis": {"existingSecret": "redis://:secret@redis"}}},
+            "at '/router/redis/existingSecret'",
+        ),
+        ({"router": {"redis": {"urlKey": ""}}}, "at '/router/redis/urlKey': minLength"),
         ({"router": {"ingress": {"enabled": True}}}, "at '/router/ingress/host': minLength"),
         ({"router": {"settings": {"Read-Timeout": 3}}}, "invalid propertyName 'Read-Timeout'"),
         (
@@ -416,6 +491,10 @@ def test_a_wrong_value_is_refused_and_named(values: dict[str, Any], message: str
         (
             {"router": {"settings": {"port": 80}}},
             "router.settings.port: the chart sets SWITCHYARD_ROUTER_PORT itself",
+        ),
+        (
+            {"router": {"settings": {"redis_url": "redis://:secret@redis"}}},
+            "router.settings.redis_url: the chart sets SWITCHYARD_ROUTER_REDIS_URL itself",
         ),
         (
             {"controller": {"swapSettings": {"base": "/models"}}},

@@ -19,6 +19,11 @@ FIRST = "switchyard_time_to_first_token_seconds_bucket"
 TICK = "switchyard_last_tick_timestamp_seconds"
 DRIFT = 'switchyard_drift_active{tenant="acme"}'
 ENGINE = 'switchyard_engine_up{engine="e1"}'
+BREAKER = 'switchyard_replica_breaker{engine="e1",instance="r:1"}'
+BESIDE = 'switchyard_replica_breaker{engine="e1",instance="r:2"}'
+OVERLOADED = 'switchyard_errors_total{tenant="acme",code="engine_overloaded",instance="r:1"}'
+RESTARTS = 'switchyard_router_worker_restarts_total{instance="r:1"}'
+DEGRADED = 'switchyard_limits_degraded{instance="r:1"}'
 ROUTER = 'up{job="switchyard-router",instance="r:1"}'
 
 HEALTHY = {
@@ -30,6 +35,11 @@ HEALTHY = {
     ENGINE: "1x2000",
     'switchyard_engine_up{engine="e2"}': "1x2000",
     "switchyard_engine_restarts_total": "0x2000",
+    BREAKER: "0x2000",
+    BESIDE: "0x2000",
+    OVERLOADED: "0x2000",
+    RESTARTS: "0x2000",
+    DEGRADED: "0x2000",
     'switchyard_snapshot_age_seconds{instance="r:1"}': "1x2000",
     "switchyard_exchanges_dropped_total": "0x2000",
     DRIFT: "0x2000",
@@ -114,6 +124,60 @@ CASES = [
         {"SwitchyardEngineRestarts": 1},
     ),
     Case("an engine restarted once", {"switchyard_engine_restarts_total": "0x30 1x1000"}, {}),
+    Case(
+        "two routers get no answers from an engine that says it is ready",
+        {BREAKER: f"0x50 {'2 1 ' * 20}", BESIDE: f"0x50 {'2 1 ' * 20}"},
+        {"SwitchyardEngineUnreachable": 1},
+    ),
+    Case(
+        "one router of two gets none, and nobody says which engines are ready",
+        {BREAKER: "0x50 2x1000"},
+        {"SwitchyardEngineUnreachable": 1, "SwitchyardNoReadyEngine": 1},
+        absent=(ENGINE, 'switchyard_engine_up{engine="e2"}'),
+    ),
+    Case(
+        "an engine was unreachable for two minutes, and nobody has asked it since",
+        {BREAKER: "0x50 2 2 1x1000"},
+        {},
+    ),
+    Case(
+        "an engine is gone, and routers that knew it wait for it",
+        {BREAKER: "0x50 2x1000", ENGINE: "1x50 0x1000"},
+        {"SwitchyardEngineDown": 1},
+    ),
+    Case("routers show no replicas", {}, {}, absent=(BREAKER, BESIDE)),
+    Case(
+        "one in fifty is turned away",
+        {OVERLOADED: "0+1.2x2000"},
+        {"SwitchyardOverloaded": 1},
+    ),
+    Case("one in two hundred is turned away", {OVERLOADED: "0+0.3x2000"}, {}),
+    Case("a tenth was turned away, all at once", {OVERLOADED: "0x50 60x1000"}, {}, at=55),
+    Case(
+        "half are turned away, of three in five minutes",
+        {OK: "0+0.6x2000", OVERLOADED: "0+0.3x2000"},
+        {},
+    ),
+    Case("nobody was ever turned away", {}, {}, absent=(OVERLOADED,)),
+    Case(
+        "a router's workers end every ten minutes",
+        {RESTARTS: "0x9 1x9 2x9 3x9 4x9 5x9 6x9"},
+        {"SwitchyardRouterWorkersRestart": 1},
+    ),
+    Case("a worker ended once, and the router later", {RESTARTS: "0x20 1x20 0x1000"}, {}),
+    Case("routers without worker processes", {}, {}, absent=(RESTARTS,)),
+    Case(
+        "Redis is away for one router of two",
+        {DEGRADED: "0x50 1x1000", 'switchyard_limits_degraded{instance="r:2"}': "0x1000"},
+        {"SwitchyardLimitsDegraded": 1},
+    ),
+    Case(
+        "Redis is away for both",
+        {DEGRADED: "0x50 1x1000", 'switchyard_limits_degraded{instance="r:2"}': "1x1000"},
+        {"SwitchyardLimitsDegraded": 2},
+    ),
+    Case("Redis has been away for four minutes", {DEGRADED: "0x55 1x1000"}, {}),
+    Case("no router says how its limits are", {}, {}, absent=(DEGRADED,)),
     Case("a tenth falls back", {FALLBACK: "0+6x2000"}, {"SwitchyardFallbacks": 1}),
     Case("one in a hundred falls back", {FALLBACK: "0+0.6x2000"}, {}),
     Case(
