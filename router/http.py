@@ -15,9 +15,21 @@ from router.errors import ApiError, BodyTooLarge, Headers, RequestTimeout, Unsup
 JSON = (b"content-type", b"application/json")
 
 
+_IDS: list[str] = []
+
+
 def new_id() -> str:
-    """32 hex digits: a request's id, in `x-request-id`, in the completion's id and in logs."""
-    return os.urandom(16).hex()
+    """32 random hex digits: a request's id, in `x-request-id`, in the completion's id and in logs.
+
+    Drawn 256 at a time: a call of the system lets another thread have the interpreter, and under
+    load that is gone for up to half a millisecond.
+    """
+    try:
+        return _IDS.pop()
+    except IndexError:
+        drawn = os.urandom(16 * 256).hex()
+        _IDS.extend(drawn[at : at + 32] for at in range(32, len(drawn), 32))
+        return drawn[:32]
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
