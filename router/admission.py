@@ -42,12 +42,15 @@ class Terms:
     token_s: float
     budget: int | None
     most: int | None
+    none: bool
+    """Whether nothing is limited."""
     _requests_told: tuple[bytes, bytes]
     _tokens_told: tuple[bytes, bytes]
 
     @classmethod
     def of(cls, tenant: Tenant) -> Terms:
         requests, tokens = tenant.requests_per_minute, tenant.tokens_per_minute
+        limits = requests, tokens, tenant.tokens_per_day, tenant.max_concurrent
         return cls(
             tenant=tenant,
             name=tenant.name,
@@ -57,18 +60,9 @@ class Terms:
             token_s=MINUTE_S / tokens if tokens else NEVER_S,
             budget=tenant.tokens_per_day,
             most=tenant.max_concurrent,
+            none=all(limit is None for limit in limits),
             _requests_told=(b"x-ratelimit-limit-requests", b"%d" % (requests or 0)),
             _tokens_told=(b"x-ratelimit-limit-tokens", b"%d" % (tokens or 0)),
-        )
-
-    @property
-    def none(self) -> bool:
-        """Whether nothing is limited."""
-        return (
-            self.requests is None
-            and self.tokens is None
-            and self.budget is None
-            and self.most is None
         )
 
     def headers(self, requests_s: float, tokens_s: float) -> Headers:

@@ -24,6 +24,7 @@ from registry import Registry
 from registry.tenants import Tenant
 from router import feedback, models
 from router.access import AccessLog
+from router.book import Books
 from router.completions import Completions
 from router.errors import (
     ApiError,
@@ -58,16 +59,18 @@ def create_app(
     metrics: Metrics,
     *,
     health: Health | None = None,
+    books: Books | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Front:
-    """`health` is whose draining and trouble are told; `clock` gives seconds since the epoch. The
-    application's `state` has `snapshots` and `recorder`."""
+    """`health` is whose draining and trouble are told; `books` are those of limits in memory where
+    other processes write in them too; `clock` gives seconds since the epoch. The application's
+    `state` has `snapshots` and `recorder`."""
     health = health or Health(metrics, settings.stall_s)
     snapshots = Snapshots(settings, registry, metrics)
     recorder = Recorder(settings, registry, metrics, sketch=sketch)
     upstream = Upstream(settings)
     replicas = Replicas(settings)
-    limits = open_limits(settings, metrics)
+    limits = open_limits(settings, metrics, books)
     reach = Reach(settings, snapshots, replicas, upstream)
     shadows = Shadows(settings, reach, recorder, metrics)
     fleet = Fleet(replicas, snapshots, metrics)

@@ -1,9 +1,10 @@
 """A worker's seat: what its parent gave it, and what it gives back.
 
 A worker is the same command as its parent, with `--seat`: which one of how many it is, the socket
-that it answers at, the slate that its metrics go to, and a pipe in which it says that it lives.
-Knows nothing about requests. Linux: a worker gets SIGTERM when its parent dies (prctl(2)), so a
-killed parent's workers finish what they began and end.
+that it answers at, the slate that its metrics go to, the books of what tenants took of their
+limits, and a pipe in which it says that it lives. Knows nothing about requests. Linux: a worker
+gets SIGTERM when its parent dies (prctl(2)), so a killed parent's workers finish what they began
+and end.
 """
 
 from __future__ import annotations
@@ -17,27 +18,30 @@ import socket
 from dataclasses import asdict, dataclass
 
 from monitoring.slate import Slate
+from router.book import Books
+from router.shared_limits import SharedBooks
 
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class Seat:
-    """`listener`, `values`, `names` and `report` are descriptors that the worker inherits;
-    `parent` is a process id. Take it before metrics are made."""
+    """`listener`, `values`, `names`, `limits` and `report` are descriptors that the worker
+    inherits; `parent` is a process id. Take it before metrics are made."""
 
     index: int
     count: int
     listener: int
     values: int
     names: int
+    limits: int
     report: int
     parent: int
 
     @property
     def files(self) -> tuple[int, ...]:
         """What the worker must inherit."""
-        return self.listener, self.values, self.names, self.report
+        return self.listener, self.values, self.names, self.limits, self.report
 
     def encode(self) -> str:
         """For the command line."""
@@ -66,6 +70,10 @@ class Seat:
     def socket(self) -> socket.socket:
         """Where this worker answers."""
         return socket.socket(fileno=self.listener)
+
+    def books(self) -> Books:
+        """Where this worker and the others write down what tenants took of their limits."""
+        return SharedBooks(self.limits, self.count).at(self.index)
 
     def report_alive(self) -> None:
         """Said by the event loop, so that a parent knows one that is stuck from one that works."""

@@ -60,7 +60,8 @@ class Server:
         self._seat = seat
         report = None if seat is None else seat.report_alive
         self.health = Health(metrics, settings.stall_s, on_turn=report)
-        self.app = create_app(settings, registry, metrics, health=self.health)
+        books = None if seat is None else seat.books()
+        self.app = create_app(settings, registry, metrics, health=self.health, books=books)
         self._socket: socket.socket | None = None
         self._exposition: exposition.Server | None = None
         self._admin = AdminServer(settings, registry)

@@ -8,8 +8,9 @@ how the load stays). The parent makes the sockets and keeps them open: connectio
 worker that was killed are answered by the next one in its seat.
 
 A worker that ends is started again, at once the first time, later and later if it keeps ending; the
-others go on. Its counters stay (monitoring.slate). A worker whose event loop has not turned for
-`stall_s` is killed: busy is not stuck, and another process must say which it is.
+others go on. Its counters stay (monitoring.slate), and so does what it let tenants take of their
+limits, except for places at once (router/shared_limits.py). A worker whose event loop has not
+turned for `stall_s` is killed: busy is not stuck, and another process must say which it is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from monitoring.slate import Slate
 from router.listener import bind, require_free
 from router.seat import Seat
 from router.settings import RouterSettings
+from router.shared_limits import SharedBooks
 
 _log = structlog.get_logger("router.workers")
 
@@ -84,6 +86,7 @@ class Workers:
     posts: list[Post] = field(default_factory=list, init=False)
     port: int = field(default=0, init=False)
     signals: int = field(default=0, init=False)
+    _books: SharedBooks | None = field(default=None, init=False)
     _exposition: exposition.Server | None = field(default=None, init=False)
     _looked_at: float = field(default=0.0, init=False)
 
@@ -109,6 +112,7 @@ class Workers:
             listener = bind(settings.host, self.port, shared=True)
             self.port = listener.getsockname()[1]
             self.posts.append(Post(index, Slate.create(), listener))
+        self._books = SharedBooks.create(settings.workers)
         gathered = Gathered(lambda: [(p.slate, p.pid) for p in self.posts], self.metrics)
         try:
             self._exposition = exposition.serve(
@@ -177,13 +181,14 @@ class Workers:
         self._close()
 
     def _start(self, post: Post) -> None:
+        assert self._books is not None
         if post.listener is None:
             post.listener = bind(self.settings.host, self.port, shared=True)
         post.report, writing = os.pipe()
         os.set_blocking(post.report, False)
         seat = Seat(
-            post.index, len(self.posts), post.listener.fileno(), *post.slate.files, writing,
-            os.getpid(),
+            post.index, len(self.posts), post.listener.fileno(), *post.slate.files,
+            self._books.file, writing, os.getpid(),
         )  # fmt: skip
         # A group of its own: Ctrl-C is the parent's to pass on, or a worker would see it twice.
         post.process = subprocess.Popen(
@@ -208,8 +213,9 @@ class Workers:
             post.heard_at = now
 
     def _ended(self, post: Post, now: float) -> None:
-        assert post.process is not None and post.report is not None
+        assert post.process and post.report is not None and self._books is not None
         code = post.process.returncode
+        self._books.clear(post.index)
         os.close(post.report)
         served = post.ready_at is not None
         post.process = post.report = post.ready_at = None
@@ -249,6 +255,9 @@ class Workers:
             if post.report is not None:
                 os.close(post.report)
             post.slate.close()
+        if self._books is not None:
+            self._books.close()
+            self._books = None
         self.posts = []
 
     @contextlib.contextmanager

@@ -1,8 +1,9 @@
-"""Limits, on both of their implementations: in memory and in a real Redis."""
+"""Limits, wherever they are kept: in memory, in memory that workers share, and in a real Redis."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from monitoring.metrics import Metrics
 from registry.tenants import Tenant
 from router.admission import Admission, go_duration
+from router.book import Books
 from router.errors import Headers, RateLimited
 from router.limits import Limits, MemoryLimits
 from router.redis_limits import RedisLimits
 from router.settings import RouterSettings
+from router.shared_limits import SharedBooks
 from tests.real_redis import RealRedis
 
 METRICS = Metrics()
 METRICS.know_tenants(["acme", "lex"])
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "shared", "redis"])
 async def limits(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Limits]:
     if request.param == "memory":
         yield MemoryLimits(METRICS)
+        return
+    if request.param == "shared":
+        books = SharedBooks.create(2)
+        yield MemoryLimits(METRICS, books=books.at(1))
+        books.close()
         return
     redis: RealRedis = request.getfixturevalue("redis")
     shared = RedisLimits(
@@ -196,12 +204,21 @@ class Clock:
         return self.now
 
 
-def test_a_minutes_limit_refills_evenly() -> None:
+@pytest.fixture(params=["own", "shared"])
+def books(request: pytest.FixtureRequest) -> Iterator[Books | None]:
+    """Where limits in memory are kept."""
+    if request.param == "own":
+        yield None
+        return
+    shared = SharedBooks.create(2)
+    yield shared.at(0)
+    shared.close()
+
+
+def test_a_minutes_limit_refills_evenly(books: Books | None) -> None:
     clock = Clock()
-    limits, tenant = (
-        MemoryLimits(METRICS, monotonic=clock),
-        Tenant(name="t", requests_per_minute=60),
-    )
+    limits = MemoryLimits(METRICS, books=books, monotonic=clock)
+    tenant = Tenant(name="t", requests_per_minute=60)
     for _ in range(60):
         limits.take(tenant, 1)
     clock.now = 0.5
@@ -217,9 +234,12 @@ def test_a_minutes_limit_refills_evenly() -> None:
         limits.take(tenant, 1)
 
 
-def test_the_day_begins_at_midnight_utc_and_what_ends_then_was_of_the_day_before() -> None:
+def test_the_day_begins_at_midnight_utc_and_what_ends_then_was_of_the_day_before(
+    books: Books | None,
+) -> None:
     wall = Clock(1_790_000_000 // 86_400 * 86_400 + 86_399.0)
-    limits, tenant = MemoryLimits(METRICS, wall=wall), Tenant(name="t", tokens_per_day=100)
+    limits = MemoryLimits(METRICS, books=books, wall=wall)
+    tenant = Tenant(name="t", tokens_per_day=100)
     late = limits.take(tenant, 100)
     with pytest.raises(RateLimited) as caught:
         limits.take(tenant, 1)
@@ -245,9 +265,9 @@ class AgainstAModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.mono, self.wall = Clock(), Clock(86_400 * 20_000.0)
-        self.limits = MemoryLimits(METRICS, monotonic=self.mono, wall=self.wall)
-        self.open: list[Admission] = []
-        self.over: list[Admission] = []
+        self.seats = [MemoryLimits(METRICS, monotonic=self.mono, wall=self.wall)]
+        self.open: list[tuple[Admission, MemoryLimits]] = []
+        self.over: list[tuple[Admission, MemoryLimits]] = []
 
     @initialize(
         requests=st.sampled_from([None, 1, 2, 15, 60]),
@@ -286,6 +306,10 @@ class AgainstAModel(RuleBasedStateMachine):
         self.day += 1
         self.used = 0
 
+    @rule()
+    def turn_to_another_worker(self) -> None:
+        self.seats.append(self.seats.pop(0))
+
     @rule(tokens=st.integers(0, 600))
     def admit(self, tokens: int) -> None:
         need = max(1, tokens)
@@ -296,7 +320,7 @@ class AgainstAModel(RuleBasedStateMachine):
             and (self.budget is None or self.used + min(need, self.budget) <= self.budget)
         )
         try:
-            self.open.append(self.limits.take(self.tenant, tokens))
+            self.open.append((self.seats[0].take(self.tenant, tokens), self.seats[0]))
         except RateLimited as error:
             assert not room, error.message
             self._is_told(error.more)
@@ -306,7 +330,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.requests_left -= 1
         self.tokens_left -= min(need, self.tokens or 0)
         self.used += min(need, self.budget or 0)
-        self._is_told(self.open[-1].headers)
+        self._is_told(self.open[-1][0].headers)
 
     def _is_told(self, headers: Headers) -> None:
         told = dict(headers)
@@ -321,9 +345,9 @@ class AgainstAModel(RuleBasedStateMachine):
     def settle(self, pick: object, used: int | None) -> None:
         if not self.open:
             return
-        admission = self.open.pop(pick.randrange(len(self.open)))  # type: ignore[attr-defined]
-        self.over.append(admission)
-        self.limits.settle(admission, used)
+        admission, limits = self.open.pop(pick.randrange(len(self.open)))  # type: ignore[attr-defined]
+        self.over.append((admission, limits))
+        limits.settle(admission, used)
         self.busy -= 1
         if used is None:
             return
@@ -336,7 +360,8 @@ class AgainstAModel(RuleBasedStateMachine):
     @rule(used=st.integers(0, 800))
     def settle_again(self, used: int) -> None:
         if self.over:
-            self.limits.settle(self.over[-1], used)
+            admission, limits = self.over[-1]
+            limits.settle(admission, used)
 
     @invariant()
     def nothing_is_below_nothing(self) -> None:
@@ -344,5 +369,25 @@ class AgainstAModel(RuleBasedStateMachine):
             assert self.busy >= 0 and self.used >= 0
 
 
+class SharedAgainstAModel(AgainstAModel):
+    """The same of three workers together, which have the books open on their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parents = SharedBooks.create(3)
+        self.books = [parents, *(SharedBooks(os.dup(parents.file), 3) for _ in range(2))]
+        self.seats = [
+            MemoryLimits(METRICS, books=books.at(seat), monotonic=self.mono, wall=self.wall)
+            for seat, books in enumerate(self.books)
+        ]
+
+    def teardown(self) -> None:
+        for books in self.books:
+            books.close()
+
+
 TestAgainstAModel = AgainstAModel.TestCase
-TestAgainstAModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSharedAgainstAModel = SharedAgainstAModel.TestCase
+TestAgainstAModel.settings = TestSharedAgainstAModel.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)

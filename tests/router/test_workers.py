@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -250,6 +251,62 @@ async def test_a_worker_that_is_stuck_is_replaced(
             assert answer.status == 200
 
 
+async def asked_at_once(started: Command, count: int) -> list[asyncio.Task[int]]:
+    """So many requests, each over a connection of its own."""
+
+    async def ask() -> int:
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            return await started.ask(session)
+
+    return [asyncio.create_task(ask()) for _ in range(count)]
+
+
+async def test_a_minutes_limit_holds_over_all_workers(
+    world: World, engine: FakeEngine, tmp_path: Path
+) -> None:
+    world.registry.tenants.update("acme", requests_per_minute=60)
+    async with command(world, tmp_path, 3) as started:
+        began = time.monotonic()
+        statuses = await asyncio.gather(*await asked_at_once(started, 200))
+        refilled = time.monotonic() - began
+        assert {*statuses} == {200, 429}
+        assert 60 <= statuses.count(200) <= 60 + refilled
+        refused = await started.value(
+            "switchyard_rate_limited_total", tenant="acme", limit="requests_per_minute"
+        )
+        assert refused == statuses.count(429)
+        lines = [x for x in started.lines if x.get("event") == "request"]
+        assert {x["worker"] for x in lines if x["status"] == 200} == {0, 1, 2}
+
+
+async def test_places_at_once_hold_over_all_workers_and_those_of_a_killed_one_come_free(
+    world: World, engine: FakeEngine, tmp_path: Path
+) -> None:
+    world.registry.tenants.update("acme", max_concurrent=12)
+    async with command(world, tmp_path, 2) as started:
+        engine.hang = True
+        first = await asked_at_once(started, 30)
+        await until(lambda: sum(task.done() for task in first) == 18, "the others to be refused")
+        assert {task.result() for task in first if task.done()} == {429}
+        assert engine.most_in_flight == 12
+        under_way = [task for task in first if not task.done()]
+        started.workers()[0].kill()
+        await until(lambda: started.serving(1), "the kill to be noticed", STARTED_S)
+        await until(lambda: started.serving(2), "the seat to be filled again", STARTED_S)
+        lost = [task for task in under_way if task.done()]
+        assert all(isinstance(task.exception(), aiohttp.ClientError) for task in lost)
+        second = await asked_at_once(started, 30)
+        left = 30 - len(lost)
+        await until(lambda: sum(task.done() for task in second) == left, "the others again")
+        assert {task.result() for task in second if task.done()} == {429}
+        kept = [task for task in (*under_way, *second) if not task.done()]
+        assert len(kept) == 12
+        for task in kept:
+            task.cancel()
+        await asyncio.gather(*kept, return_exceptions=True)
+
+
 async def test_one_worker_is_no_extra_process(
     world: World, engine: FakeEngine, tmp_path: Path
 ) -> None:
@@ -289,7 +346,7 @@ def test_a_port_in_use_is_named_even_where_its_owner_would_share_it() -> None:
 
 
 def test_a_seat_says_on_the_command_line_what_it_is() -> None:
-    seat = Seat(1, 4, 5, 6, 7, 8, 999)
+    seat = Seat(1, 4, 5, 6, 7, 8, 9, 999)
     assert Seat.decode(seat.encode()) == seat
     with pytest.raises(ValueError, match="not a seat"):
         Seat.decode('{"index": 1}')
