@@ -1,8 +1,7 @@
 """Is the adapter better than what there was? promote, reject or insufficient, with the figures.
 
-Pure. Compares scores of the same rows in pairs by an exact test: on rows where two systems differ,
-each is as often the better one if there is no difference (McNemar 1947 for right/wrong, the sign
-test for scores). Knows nothing about how the scores came about.
+Pure. Compares scores of the same rows in pairs by an exact test (train.paired). Knows nothing about
+how the scores came about, nor what a row says: only which rows belong together.
 """
 
 from __future__ import annotations
@@ -10,19 +9,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
 from typing import Any
 
-LEVEL = 0.025
-"""How often a gain is claimed where there is none, at most, in each comparison; a loss as often. So
-the test is two-sided at 5 %."""
+import numpy as np
+
+from train import paired
+from train.paired import LEVEL
+
 FEWEST = 10
-"""Fewer held-out rows than this show nothing."""
+"""Fewer held-out rows, or fewer conversations that they come from, than this show nothing."""
+MIN_EFFECT = 0.05
+"""The smallest gain in score that matters, unless the caller says otherwise."""
+RESAMPLES = 4000
+
+Systems = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One system against the other on the same rows. `p_better` is the one-sided exact probability
-    of as many wins without a difference, `p_worse` of as many losses."""
+    of as large a gain without a difference, `p_worse` of as large a loss. `differences` are ours −
+    theirs, in rows' order; `clusters` names the conversation of each row, if they have any."""
 
     n: int
     wins: int
@@ -30,26 +39,77 @@ class Comparison:
     gain: float
     p_better: float
     p_worse: float
+    differences: tuple[float, ...] = ()
+    clusters: tuple[object, ...] | None = None
 
     @property
     def better(self) -> bool:
-        """Better by more than chance."""
-        return self.p_better <= LEVEL and self.wins > self.losses
+        """Better by more than chance, were this the only test."""
+        return self.p_better <= LEVEL and self.gain > 0
 
     @property
     def worse(self) -> bool:
-        """Worse by more than chance."""
-        return self.p_worse <= LEVEL and self.losses > self.wins
+        """Worse by more than chance, were this the only test."""
+        return self.p_worse <= LEVEL and self.gain < 0
 
-    def json(self) -> dict[str, Any]:
-        """For the version's reasons."""
-        return {
+    @cached_property
+    def spread(self) -> float:
+        """Mean square of the differences: of right and wrong answers, the discordant share."""
+        if not self.differences:
+            return (self.wins + self.losses) / self.n if self.n else 0.0
+        return sum(d * d for d in self.differences) / self.n
+
+    @cached_property
+    def design_effect(self) -> float:
+        """How many times more rows it takes because they come in conversations."""
+        return paired.design_effect(self.differences, self.clusters)
+
+    @property
+    def smallest(self) -> float | None:
+        """The smallest difference that these rows show at LEVEL with 80 % power."""
+        return paired.smallest_difference(self.n, self.spread, design_effect=self.design_effect)
+
+    def excludes(self, effect: float) -> bool:
+        """A gain of `effect` would have shown: by power, or because not one row of so many was
+        better, which has a chance under 5 % where that share of rows, or more, would be. (A
+        conversation counts as one row there: without a difference, how alike they are is unknown.)
+        """
+        powered = self.smallest is not None and self.smallest <= effect
+        apart = self.n if self.clusters is None else len(set(self.clusters))
+        return powered or (self.wins == 0 and (1 - effect) ** apart <= 2 * LEVEL)
+
+    def settled_by(self, effect: float) -> int:
+        """How many rows settle it: show the gain that was seen, or rule out one of `effect`."""
+        needed = paired.items_needed(
+            min(1.0, max(self.gain, effect)), self.spread, design_effect=self.design_effect
+        )
+        return max(FEWEST, self.n + 1, needed)
+
+    def json(self, adjusted: float | None = None, resamples: int = 0) -> dict[str, Any]:
+        """For the version's reasons. `p` is the chance of such a gain, `p_holm` that after Holm,
+        `interval` where the gain lies at 95 %."""
+        found: dict[str, Any] = {
             "n": self.n,
             "wins": self.wins,
             "losses": self.losses,
             "gain": round(self.gain, 6),
-            "p": float(f"{self.p_better:.6g}"),
+            "p": _short(self.p_better),
+            "p_worse": _short(self.p_worse),
+            "p_two_sided": _short(min(1.0, 2 * min(self.p_better, self.p_worse))),
         }
+        if adjusted is not None:
+            found["p_holm"] = _short(adjusted)
+        if resamples:
+            sums, sizes = paired.cluster_sums(self.differences, self.clusters)
+            low, high = paired.interval(sums, sizes, resamples=resamples)
+            smallest = self.smallest
+            found |= {
+                "interval": [round(low, 6), round(high, 6)],
+                "conversations": len(sums),
+                "design_effect": round(self.design_effect, 3),
+                "smallest_visible": None if smallest is None else round(smallest, 4),
+            }
+        return found
 
 
 @dataclass(frozen=True)
@@ -60,82 +120,144 @@ class Verdict:
     reasons: dict[str, Any]
 
 
-def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
-    """Paired: element i of both is the score of row i. Raises ValueError when they don't pair."""
+def compare(
+    ours: Sequence[float], theirs: Sequence[float], clusters: Sequence[object] | None = None
+) -> Comparison:
+    """Paired: element i of each is row i's. Exact McNemar for right and wrong answers, an exact
+    sign-flip test of the mean for scores between, both over whole clusters where those are given.
+    Raises ValueError when they don't pair."""
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} scores against {len(theirs)}: expected one each per row")
-    wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
-    losses = sum(a < b for a, b in zip(ours, theirs, strict=True))
-    n = len(ours)
-    gain = (sum(ours) - sum(theirs)) / n if n else 0.0
-    return Comparison(n, wins, losses, gain, tail(wins, losses), tail(losses, wins))
-
-
-def tail(wins: int, losses: int) -> float:
-    """P(at least `wins` heads in wins + losses throws of a fair coin), exact."""
-    n = wins + losses
-    ways: int = sum(math.comb(n, k) for k in range(wins, n + 1))
-    return float(ways / 2**n)
+    differences = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
+    sums, _ = paired.cluster_sums(differences, clusters)
+    better, worse = paired.sign_flip(sums)
+    return Comparison(
+        n=len(differences),
+        wins=int((differences > 0).sum()),
+        losses=int((differences < 0).sum()),
+        gain=float(differences.mean()) if len(differences) else 0.0,
+        p_better=better,
+        p_worse=worse,
+        differences=tuple(differences.tolist()),
+        clusters=None if clusters is None else tuple(clusters),
+    )
 
 
 def decide(
     adapter: Sequence[float],
-    baselines: Mapping[str, Sequence[float]],
+    baselines: Systems,
     parent: Sequence[float] | None = None,
+    *,
+    clusters: Sequence[object] | None = None,
+    slices: Mapping[str, Sequence[bool]] | None = None,
+    metrics: Mapping[str, Systems] | None = None,
+    min_effect: float = MIN_EFFECT,
+    resamples: int = RESAMPLES,
 ) -> Verdict:
     """The adapter against the best of the baselines and, if it replaces one, against its parent.
 
-    promote: better than both by more than chance. reject: worse than either by more than chance, or
-    not one row better than the baseline. insufficient: anything between, with how many rows might
-    settle it.
+    promote: better than both by more than chance, and worse nowhere. reject: worse than either by
+    more than chance, on the whole, on a slice or by another metric; or not better although a gain
+    of `min_effect` would have shown. insufficient: anything between, with the rows that settle it.
+
+    `clusters` names each row's conversation; `slices` says which rows are in each, `metrics` has
+    further scores of the systems "adapter", "parent" and the baselines' names. Slices and metrics
+    can cost an adapter its promotion and never earn it: so promote's error is that of the primary
+    score alone, however many there are. Gains on the whole, losses on the whole, and losses
+    elsewhere are three families; Holm keeps each at LEVEL. `resamples` 0 leaves out the intervals.
     """
     n = len(adapter)
     best = max(baselines, key=lambda name: sum(baselines[name]), default=None)
-    reasons: dict[str, Any] = {"n": n, "level": LEVEL, "baseline": best}
-    if n < FEWEST or best is None:
-        summary = f"{n} held-out rows are too few to tell: at least {FEWEST} are needed"
-        return Verdict("insufficient", {"summary": summary, **reasons, "rows_needed": FEWEST})
-    rivals = {best: compare(adapter, baselines[best])}
+    reasons: dict[str, Any] = {
+        "n": n, "level": LEVEL, "min_effect": min_effect, "baseline": best
+    }  # fmt: skip
+    groups = n if clusters is None else len(set(clusters))
+    if groups < FEWEST or best is None:
+        needed = FEWEST if groups == n else math.ceil(FEWEST * n / groups)
+        which = "held-out rows" if groups == n else f"held-out rows of {groups} conversations"
+        of = "" if groups == n else " conversations"
+        summary = f"{n} {which} are too few to tell: at least {FEWEST}{of} are needed"
+        return Verdict("insufficient", {"summary": summary, **reasons, "rows_needed": needed})
+    against: dict[str, Sequence[float]] = {best: baselines[best]}
     if parent is not None:
-        rivals["parent"] = compare(adapter, parent)
-    reasons |= {f"against_{name}": result.json() for name, result in rivals.items()}
+        against["parent"] = parent
+    rivals = {name: compare(adapter, scores, clusters) for name, scores in against.items()}
+    gains = paired.holm({name: result.p_better for name, result in rivals.items()})
+    losses = paired.holm({name: result.p_worse for name, result in rivals.items()})
+    reasons |= {
+        f"against_{name}": result.json(gains[name], resamples) for name, result in rivals.items()
+    }
+    parts = _parts(adapter, against, clusters, slices or {}, metrics or {})
+    harms = paired.holm({where: result.p_worse for where, result in parts.items()})
+    for (kind, part, name), result in parts.items():
+        shown = {**result.json(), "p_worse_holm": _short(harms[kind, part, name])}
+        reasons.setdefault(kind, {}).setdefault(part, {})[f"against_{name}"] = shown
     mine = _percent(adapter)
+
+    def end(verdict: str, summary: str, **more: Any) -> Verdict:
+        return Verdict(verdict, {"summary": summary, **reasons, **more})
+
     for name, result in rivals.items():
-        if result.worse or (name == best and result.wins == 0):
-            theirs = _percent(
-                parent if name == "parent" and parent is not None else baselines[best]
-            )
-            return Verdict(
-                "reject",
-                {"summary": f"{_title(name)} scores {theirs}, the adapter {mine}", **reasons},
-            )
-    for name, result in rivals.items():
-        if not result.better:
-            needed = rows_needed(result)
-            hint = (
-                f"about {needed} held-out rows might" if needed else "more rows are not likely to"
-            )
+        if losses[name] <= LEVEL and result.gain < 0:
+            theirs = _percent(against[name])
+            return end("reject", f"{_title(name)} scores {theirs}, the adapter {mine}")
+    for (kind, part, name), result in parts.items():
+        if harms[kind, part, name] <= LEVEL and result.gain < 0:
+            where = f"on {part!r}" if kind == "slices" else f"by {part!r}"
             summary = (
-                f"{mine} against {_title(name)}'s {_percent_of(adapter, result)} on {n} rows may "
-                f"be chance (p = {result.p_better:.2g}): {hint} settle it"
+                f"{_title(name)} is better {where}, by {-100 * result.gain:.0f} points on "
+                f"{result.n} rows (p = {harms[kind, part, name]:.1g}); on the whole the adapter "
+                f"scores {mine}"
             )
-            return Verdict("insufficient", {"summary": summary, **reasons, "rows_needed": needed})
-    parts = ", ".join(
-        f"{_title(name)} {_percent_of(adapter, result)} (p = {result.p_better:.1g})"
-        for name, result in rivals.items()
+            return end("reject", summary, worse_on=part)
+    open_ = [name for name in rivals if not (gains[name] <= LEVEL and rivals[name].gain > 0)]
+    for name in open_:
+        if rivals[name].excludes(min_effect):
+            theirs = _percent(against[name])
+            summary = f"{_title(name)} scores {theirs}, the adapter {mine}: {n} rows would have "
+            return end("reject", summary + f"shown a gain of {100 * min_effect:.3g} points")
+    if open_:
+        name = max(open_, key=lambda name: rivals[name].settled_by(min_effect))
+        needed = rivals[name].settled_by(min_effect)
+        summary = (
+            f"{mine} against {_title(name)}'s {_percent(against[name])} on {n} rows may be chance "
+            f"(p = {gains[name]:.2g}): about {needed} held-out rows would settle it"
+        )
+        return end("insufficient", summary, rows_needed=needed)
+    found = ", ".join(
+        f"{_title(name)} {_percent(against[name])} (p = {gains[name]:.1g})" for name in rivals
     )
-    return Verdict("promote", {"summary": f"{mine} on {n} held-out rows; {parts}", **reasons})
+    return end("promote", f"{mine} on {n} held-out rows; {found}")
 
 
 def rows_needed(result: Comparison) -> int | None:
     """How many rows would show this difference at LEVEL with 80 % power, if it is real; None when
-    there is none to show. Normal approximation (Connor 1987)."""
-    discordant = (result.wins + result.losses) / result.n
-    difference = (result.wins - result.losses) / result.n
-    if difference <= 0:
+    there is none to show."""
+    if result.gain <= 0:
         return None
-    spread = 1.96 * math.sqrt(discordant) + 0.842 * math.sqrt(discordant - difference**2)
-    return max(FEWEST, math.ceil((spread / difference) ** 2))
+    spread, effect = result.spread, result.design_effect
+    return max(FEWEST, paired.items_needed(min(1.0, result.gain), spread, design_effect=effect))
+
+
+def _parts(
+    adapter: Sequence[float],
+    against: Systems,
+    clusters: Sequence[object] | None,
+    slices: Mapping[str, Sequence[bool]],
+    metrics: Mapping[str, Systems],
+) -> dict[tuple[str, str, str], Comparison]:
+    """(slices or metrics, which, rival) → comparison. A slice of fewer than FEWEST rows is left
+    out: it shows nothing, and would cost the others their power."""
+    found: dict[tuple[str, str, str], Comparison] = {}
+    for rival, scores in against.items():
+        for part, inside in slices.items():
+            if sum(inside) >= FEWEST:
+                ours, theirs = (list(compress(values, inside)) for values in (adapter, scores))
+                within = None if clusters is None else list(compress(clusters, inside))
+                found["slices", part, rival] = compare(ours, theirs, within)
+        for metric, systems in metrics.items():
+            found["metrics", metric, rival] = compare(systems["adapter"], systems[rival], clusters)
+    return found
 
 
 def _title(name: str) -> str:
@@ -150,5 +272,5 @@ def _percent(scores: Sequence[float]) -> str:
     return f"{100 * sum(scores) / len(scores):.0f} %"
 
 
-def _percent_of(adapter: Sequence[float], result: Comparison) -> str:
-    return f"{100 * (sum(adapter) / len(adapter) - result.gain):.0f} %"
+def _short(p: float) -> float:
+    return float(f"{p:.6g}")

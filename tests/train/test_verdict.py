@@ -1,5 +1,6 @@
 """The paired test, and what follows from it."""
 
+import json
 import random
 from itertools import product
 
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.verdict import LEVEL, compare, decide, rows_needed, tail
+from train.paired import LEVEL, tail
+from train.verdict import compare, decide, rows_needed
 
 
 def scores(right, wrong):
@@ -38,9 +40,23 @@ def test_a_clear_gain_is_promoted_with_its_figures():
 
 
 def test_no_gain_at_all_is_rejected():
-    verdict = decide(scores(0, 50), {"base_zero_shot": scores(0, 50)})
+    verdict = decide(scores(0, 60), {"base_zero_shot": scores(0, 60)})
     assert verdict.verdict == "reject"
-    assert verdict.reasons["summary"] == "the base scores 0 %, the adapter 0 %"
+    assert verdict.reasons["summary"] == (
+        "the base scores 0 %, the adapter 0 %: 60 rows would have shown a gain of 5 points"
+    )
+
+
+def test_no_gain_on_few_rows_rules_none_out():
+    verdict = decide(scores(0, 50), {"base_zero_shot": scores(0, 50)})
+    assert verdict.verdict == "insufficient"
+    assert verdict.reasons["rows_needed"] == 155
+
+
+def test_no_gain_in_few_conversations_rules_none_out_however_many_rows_they_have():
+    talks = [row // 6 for row in range(120)]
+    verdict = decide(scores(0, 120), {"base_zero_shot": scores(0, 120)}, clusters=talks)
+    assert verdict.verdict == "insufficient"
 
 
 def test_worse_than_its_parent_is_rejected_however_good_against_the_base():
@@ -49,10 +65,69 @@ def test_worse_than_its_parent_is_rejected_however_good_against_the_base():
     assert "parent" in verdict.reasons["summary"]
 
 
-def test_as_good_as_its_parent_is_not_evidence():
-    verdict = decide(scores(95, 5), {"base_zero_shot": scores(0, 100)}, parent=scores(95, 5))
+def test_as_good_as_its_parent_replaces_it_on_no_account():
+    def against_equals(n):
+        good = scores(n - 2, 2)
+        return decide(good, {"base_zero_shot": scores(0, n)}, parent=good)
+
+    assert against_equals(40).verdict == "insufficient"
+    assert against_equals(40).reasons["rows_needed"] == 155
+    assert against_equals(100).verdict == "reject"
+    assert "its parent scores 98 %" in against_equals(100).reasons["summary"]
+
+
+def test_a_difference_that_would_have_shown_and_did_not_is_rejected():
+    base = scores(400, 400) + scores(50, 50)
+    adapter = scores(400, 400) + scores(0, 50) + scores(50, 0)  # 50 wins, 50 losses on 900 rows
+    verdict = decide(adapter, {"base_zero_shot": base})
+    assert verdict.verdict == "reject"
+    assert verdict.reasons["against_base_zero_shot"]["smallest_visible"] < 0.05
+    assert decide(adapter, {"base_zero_shot": base}, min_effect=0.01).verdict == "insufficient"
+
+
+def test_a_slice_that_gets_worse_is_rejected_however_good_the_whole():
+    base, adapter = scores(0, 80) + scores(20, 0), scores(80, 20)
+    inside = [False] * 80 + [True] * 20
+    assert decide(adapter, {"base_zero_shot": base}).verdict == "promote"
+    verdict = decide(adapter, {"base_zero_shot": base}, slices={"german": inside})
+    assert (verdict.verdict, verdict.reasons["worse_on"]) == ("reject", "german")
+    assert verdict.reasons["slices"]["german"]["against_base_zero_shot"]["losses"] == 20
+
+
+def test_a_metric_that_gets_worse_is_rejected_and_a_better_one_earns_nothing():
+    base, adapter = scores(0, 100), scores(80, 20)
+    worse = {"valid": {"adapter": scores(50, 50), "base_zero_shot": scores(100, 0)}}
+    assert decide(adapter, {"base_zero_shot": base}, metrics=worse).reasons["worse_on"] == "valid"
+    better = {"valid": {"adapter": scores(100, 0), "base_zero_shot": scores(0, 100)}}
+    same = decide(base, {"base_zero_shot": base}, metrics=better)
+    assert same.verdict == "reject"
+
+
+def test_rows_of_few_conversations_count_as_few():
+    verdict = decide(
+        scores(100, 0),
+        {"base_zero_shot": scores(0, 100)},
+        clusters=[row // 20 for row in range(100)],
+    )
     assert verdict.verdict == "insufficient"
-    assert verdict.reasons["rows_needed"] is None
+    assert verdict.reasons["rows_needed"] == 200
+    assert "5 conversations" in verdict.reasons["summary"]
+
+
+def test_wins_that_all_come_from_five_conversations_may_be_chance():
+    base, adapter = scores(0, 100), scores(25, 75)
+    talks = [row // 5 for row in range(100)]
+    assert decide(adapter, {"base_zero_shot": base}).verdict == "promote"
+    assert decide(adapter, {"base_zero_shot": base}, clusters=talks).verdict == "insufficient"
+
+
+def test_the_figures_hold_what_a_reader_needs():
+    reasons = decide(scores(95, 5), {"base_zero_shot": scores(20, 80)}, scores(60, 40)).reasons
+    found = reasons["against_parent"]
+    assert found["interval"][0] < found["gain"] < found["interval"][1]
+    assert found["p"] < found["p_holm"] + 1e-12
+    assert {"n", "wins", "losses", "gain", "p", "design_effect"} <= set(found)
+    assert json.loads(json.dumps(reasons)) == reasons
 
 
 def test_few_rows_show_nothing():
@@ -97,7 +172,7 @@ def test_promote_is_rare_where_there_is_no_difference():
     for _ in range(400):
         adapter = [float(rng.random() < 0.6) for _ in range(100)]
         base = [float(rng.random() < 0.6) for _ in range(100)]
-        promoted += decide(adapter, {"base_zero_shot": base}).verdict == "promote"
+        promoted += decide(adapter, {"base_zero_shot": base}, resamples=0).verdict == "promote"
     assert promoted / 400 <= LEVEL
 
 
