@@ -1,7 +1,8 @@
 """The held-out score of the base (zero-shot, few-shot), the adapter and its parent, on the same
-rows.
+rows, and what follows from it.
 
-Decodes greedily with the model in memory; what an answer is worth is train.answers' business.
+Decodes greedily with the model in memory; what an answer is worth is train.answers' business, what
+a difference is worth train.verdict's.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from typing import Any
 from train.answers import Answers, Score, summarise
 from train.dataset import prompt_ids
 from train.generate import generate
+from train.metrics import measure
 from train.model import Base
 from train.rows import Message, Row
-from train.split import rank_by_hash
+from train.split import group, rank_by_hash
+from train.verdict import Verdict, decide
 
+SLICE = "slice"
+"""The metadata field that says which part of the tenant's traffic a row stands for."""
 _SPARE_TOKENS = 8  # an answer may be this much longer than the longest reference
 
 
@@ -34,6 +39,41 @@ class Evaluation:
     def values(self, system: str) -> list[float]:
         """What the paired test compares."""
         return [score.value for score in self.scores[system]]
+
+    def judge(self, *, group_by: str | None = None) -> Verdict:
+        """The adapter against the others on the same rows, those of a conversation together.
+
+        What may not get worse beside the score: the share of valid answers, a record's fields, and
+        the score on the rows of each `slice`. Not on the rows of each label: a base that says the
+        same label to everything is perfect there.
+        """
+        baselines = {
+            name: self.values(name) for name in self.scores if name not in ("adapter", "parent")
+        }
+        names = [row.metadata.get(SLICE) for row in self.rows]
+        slices = {
+            name: [other == name for other in names]
+            for name in dict.fromkeys(names)
+            if isinstance(name, str)
+        }
+        metrics = {
+            "valid": {
+                name: [float(score.valid) for score in found] for name, found in self.scores.items()
+            }
+        }
+        if self.figures["kind"] == "json":
+            metrics["fields"] = {
+                name: [score.fields or 0.0 for score in found]
+                for name, found in self.scores.items()
+            }
+        return decide(
+            self.values("adapter"),
+            baselines,
+            self.values("parent") if "parent" in self.scores else None,
+            clusters=[group(row, group_by) for row in self.rows],
+            slices=slices,
+            metrics=metrics,
+        )
 
 
 def evaluate(
@@ -60,6 +100,7 @@ def evaluate(
     shots = choose_examples(examples, answers, few_shot)
     crowded = with_examples(rows, shots, tokenizer, room)
     scores: dict[str, list[Score]] = {}
+    measured: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
 
     def run(system: str, given: list[list[int]], adapter: str | None) -> None:
@@ -79,6 +120,7 @@ def evaluate(
         scores[system] = [
             answers.score(text, row.answer) for text, row in zip(texts, rows, strict=True)
         ]
+        measured[system] = measure(answers, texts, [row.answer for row in rows])
         seconds[system] = round(time.monotonic() - started, 2)
 
     run("base_zero_shot", prompts, None)
@@ -93,7 +135,10 @@ def evaluate(
         "n": len(rows),
         "parent": None,
         "base_few_shot": None,
-        **{system: summarise(found, lines) for system, found in scores.items()},
+        **{
+            system: {**summarise(found, lines), "metrics": measured[system]}
+            for system, found in scores.items()
+        },
         "seconds": seconds,
     }
     if crowded is not None:

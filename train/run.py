@@ -130,7 +130,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
     if task.parent is not None:
         model.load_adapter(str(folder / task.parent), adapter_name="parent")
     figures: dict[str, Any] = {"kind": None, "n": 0}
-    scores: dict[str, list[float]] = {}
+    judged = verdict.decide([], {})
     if data.validation:
         with clock.phase("evaluating"):
             answers = Answers.of(
@@ -150,9 +150,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
             )
         figures = evaluation.figures
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
-        scores = {name: evaluation.values(name) for name in evaluation.scores}
-    parent = scores.pop("parent", None)
-    judged = verdict.decide(scores.pop("adapter", []), scores, parent)
+        judged = evaluation.judge(group_by=spec.group_by)
     with clock.phase("probing"):
         probes = probe(model, base, data.validation, data.train, task.probes)
     with clock.phase("writing"):

@@ -69,14 +69,18 @@ class Comparison:
         """The smallest difference that these rows show at LEVEL with 80 % power."""
         return paired.smallest_difference(self.n, self.spread, design_effect=self.design_effect)
 
-    def excludes(self, effect: float) -> bool:
-        """A gain of `effect` would have shown: by power, or because not one row of so many was
-        better, which has a chance under 5 % where that share of rows, or more, would be. (A
-        conversation counts as one row there: without a difference, how alike they are is unknown.)
-        """
-        powered = self.smallest is not None and self.smallest <= effect
+    def excludes(self, effect: float) -> str:
+        """Why a gain of `effect` is ruled out, or "". By power: it would have shown. Or because not
+        one row of so many is better, which has a chance under 5 % where that share of rows, or
+        more, would be. (A conversation counts as one row there: without a difference, how alike
+        its rows are is unknown.)"""
+        points = f"a gain of {100 * effect:.3g} points"
+        if self.smallest is not None and self.smallest <= effect:
+            return f"{self.n} rows would have shown {points}"
         apart = self.n if self.clusters is None else len(set(self.clusters))
-        return powered or (self.wins == 0 and (1 - effect) ** apart <= 2 * LEVEL)
+        if self.wins == 0 and (1 - effect) ** apart <= 2 * LEVEL:
+            return f"not one of {self.n} rows is better, which rules out {points}"
+        return ""
 
     def settled_by(self, effect: float) -> int:
         """How many rows settle it: show the gain that was seen, or rule out one of `effect`."""
@@ -212,10 +216,9 @@ def decide(
             return end("reject", summary, worse_on=part)
     open_ = [name for name in rivals if not (gains[name] <= LEVEL and rivals[name].gain > 0)]
     for name in open_:
-        if rivals[name].excludes(min_effect):
+        if why := rivals[name].excludes(min_effect):
             theirs = _percent(against[name])
-            summary = f"{_title(name)} scores {theirs}, the adapter {mine}: {n} rows would have "
-            return end("reject", summary + f"shown a gain of {100 * min_effect:.3g} points")
+            return end("reject", f"{_title(name)} scores {theirs}, the adapter {mine}: {why}")
     if open_:
         name = max(open_, key=lambda name: rivals[name].settled_by(min_effect))
         needed = rivals[name].settled_by(min_effect)

@@ -43,7 +43,8 @@ def test_no_gain_at_all_is_rejected():
     verdict = decide(scores(0, 60), {"base_zero_shot": scores(0, 60)})
     assert verdict.verdict == "reject"
     assert verdict.reasons["summary"] == (
-        "the base scores 0 %, the adapter 0 %: 60 rows would have shown a gain of 5 points"
+        "the base scores 0 %, the adapter 0 %: "
+        "not one of 60 rows is better, which rules out a gain of 5 points"
     )
 
 
@@ -81,6 +82,7 @@ def test_a_difference_that_would_have_shown_and_did_not_is_rejected():
     adapter = scores(400, 400) + scores(0, 50) + scores(50, 0)  # 50 wins, 50 losses on 900 rows
     verdict = decide(adapter, {"base_zero_shot": base})
     assert verdict.verdict == "reject"
+    assert "900 rows would have shown a gain of 5 points" in verdict.reasons["summary"]
     assert verdict.reasons["against_base_zero_shot"]["smallest_visible"] < 0.05
     assert decide(adapter, {"base_zero_shot": base}, min_effect=0.01).verdict == "insufficient"
 
