@@ -5,6 +5,7 @@ CliError
 ├── AlreadyRunning   another `switchyard up` holds the home folder
 ├── PortInUse        a port that a process needs is taken
 ├── BadRows          a training file has rows that can't be trained on
+├── UnusableInput    a file that a command is to look at can't be read as what it should be
 ├── JobFailed        the job that a command waited for did not succeed
 ├── NotStartable     a process can't start, and trying again changes nothing
 ├── ProcessFailed    a process of the platform can't be started or kept running
@@ -80,6 +81,12 @@ class BadRows(CliError):
             )
         )
         self.lines = lines
+
+
+class UnusableInput(CliError):
+    """A file that a command is to look at can't be read as what it should be."""
+
+    exit_code = 2
 
 
 class JobFailed(CliError):

@@ -18,6 +18,7 @@ from cli import (
     adapters,
     aliases,
     base,
+    data,
     decisions,
     jobs,
     keys,
@@ -102,6 +103,7 @@ aliases.attach(app)
 jobs.attach(app)
 decisions.attach(app)
 base.attach(app)
+data.attach(app)
 training.attach(app)
 status.attach(app)
 registry_commands.attach(app)

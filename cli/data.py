@@ -1,0 +1,146 @@
+"""`switchyard data …`: look at a data set before anything is spent on it.
+
+Exit codes: 0 nothing severe, 1 an error among the findings, 2 input that can't be audited.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import render
+from cli.errors import UnusableInput
+from cli.invocation import AsJson
+
+if TYPE_CHECKING:
+    from train.audit.audit import Report
+    from train.audit.corpus import Corpus, Source
+
+data = typer.Typer(no_args_is_help=True, help="Data sets: audit.")
+
+
+def attach(app: typer.Typer) -> None:
+    """Put these commands under `app`."""
+    app.add_typer(data, name="data")
+
+
+@data.callback()
+def _group() -> None:
+    """Data sets: audit."""
+
+
+@data.command()
+def audit(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help='JSON Lines, {"messages": […]} in each.')
+    ],
+    validation: Annotated[
+        Path | None, typer.Option(help="The held-out file: looked through for leaks.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with pictures here.")] = None,
+    max_length: Annotated[
+        int, typer.Option(help="Tokens a row, as the job's option.", min=16)
+    ] = 1024,
+    schema: Annotated[
+        Path | None, typer.Option(help="JSON Schema that json answers must match.")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="The base's folder, for its tokenizer [the shipped one].")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Audit training files: what is wrong with them, where, and what to do about it."""
+    from train.audit.audit import audit as audited
+    from train.audit.corpus import Corpus
+
+    corpus = Corpus.read(
+        [_source(path) for path in files],
+        _source(validation) if validation else None,
+        schema=_schema(schema),
+        max_length=max_length,
+        tokenizer=_tokenizer(base),
+    )
+    report = audited(corpus)
+    if html is not None:
+        _write(html, report, corpus, ", ".join(path.name for path in files))
+    if as_json:
+        render.emit(report.json())
+    else:
+        _print(report)
+    if report.severe:
+        raise typer.Exit(1)
+
+
+def _print(report: Report) -> None:
+    from train.audit.codes import CODES
+    from train.audit.page import rows_text
+
+    if report.findings:
+        render.table(
+            ["severity", "code", "rows", "where", "what to do"],
+            [
+                [
+                    finding.severity,
+                    finding.code,
+                    str(finding.count) if finding.places else "all",
+                    rows_text(finding) or render.cell(dict(finding.figures)),
+                    CODES[finding.code].advice,
+                ]
+                for finding in report.findings
+            ],
+        )
+    print(report.summary)
+
+
+def _write(path: Path, report: Report, corpus: Corpus, title: str) -> None:
+    from train.audit.page import page
+
+    path.write_text(page(report, corpus, title), "utf-8")
+
+
+def _source(path: Path) -> Source:
+    from train.audit.corpus import Source
+
+    content = _bytes(path, "JSON Lines with training examples")
+    if not content.strip():
+        raise UnusableInput(f'{path} holds no rows: expected one {{"messages": […]}} object a line')
+    return Source(str(path), content)
+
+
+def _schema(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from train.audit.forms import check_schema
+
+    try:
+        value = json.loads(_bytes(path, "a JSON Schema"))
+    except (ValueError, RecursionError) as error:
+        raise UnusableInput(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UnusableInput(f"{path} is not a JSON Schema: expected an object")
+    if wrong := check_schema(value):
+        raise UnusableInput(f"{path} is not a JSON Schema: {wrong}")
+    return value
+
+
+def _tokenizer(base: Path | None) -> Any:
+    from tokenizers import Tokenizer
+
+    from train.settings import SHIPPED_BASE
+
+    path = (base or SHIPPED_BASE) / "tokenizer.json"
+    content = _bytes(path, "a base model's tokenizer")
+    try:
+        return Tokenizer.from_buffer(content)
+    except Exception as error:  # the library raises this class itself
+        raise UnusableInput(f"{path} is not a tokenizer: {error}") from None
+
+
+def _bytes(path: Path, expected: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableInput(f"{path}: {error.strerror}; expected {expected}") from None
