@@ -118,8 +118,10 @@ def masked(finding: Finding) -> Finding:
 
 
 def masked_text(text: str) -> str:
-    """A text that is safe to show: secrets and personal data masked, 80 characters at most."""
+    """A text that is safe to show: secrets and personal data masked, nothing that a terminal would
+    obey, 80 characters at most."""
     shown = personal.without_personal(secrets.without_secrets(text))
+    shown = "".join(c if c.isprintable() else "?" for c in shown)
     return shown if len(shown) <= 80 else f"{shown[:79]}…"
 
 

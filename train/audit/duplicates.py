@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from train.audit.corpus import Corpus, Sample, squeezed
 from train.audit.finding import Finding, Place, of_rows
@@ -19,6 +23,7 @@ A_FEW = 0.05
 """Up to this share of the rows, near-duplicates are worth a look and no more."""
 _PERMUTATIONS, _BANDS, _ROWS = 96, 12, 8  # finds a pair of similarity 0.9 with 99.8 %
 _RUN = 5
+_COMPARED = 16
 _SHORTEST = 40
 """Shorter texts are compared as a whole: in them, one letter makes another question."""
 
@@ -64,6 +69,7 @@ def near_clusters(samples: Sequence[Sample], *, exact_answers: bool) -> list[lis
 
     empty = MinHash(num_perm=_PERMUTATIONS, seed=1)
     index = MinHashLSH(num_perm=_PERMUTATIONS, params=(_BANDS, _ROWS))
+    sketches = np.zeros((len(samples), _PERMUTATIONS), dtype=empty.hashvalues.dtype)
     runs: dict[int, frozenset[bytes]] = {}
     clusters: dict[int, list[int]] = {}
     for number, sample in enumerate(samples):
@@ -72,7 +78,8 @@ def near_clusters(samples: Sequence[Sample], *, exact_answers: bool) -> list[lis
             continue
         sketch = empty.copy()
         sketch.update_batch(list(mine))
-        for first in sorted(index.query(sketch)):
+        sketches[number] = sketch.hashvalues
+        for first in _likeliest(sorted(index.query(sketch)), number, sketches):
             if _near(mine, runs[first]) and _agree(samples[first], sample, exact_answers):
                 clusters.setdefault(first, [first]).append(number)
                 break
@@ -80,6 +87,16 @@ def near_clusters(samples: Sequence[Sample], *, exact_answers: bool) -> list[lis
             runs[number] = mine
             index.insert(number, sketch, check_duplication=False)
     return list(clusters.values())
+
+
+def _likeliest(candidates: list[int], number: int, sketches: NDArray[Any]) -> list[int]:
+    """At most _COMPARED, those whose sketches agree most: rows from one template are all a little
+    alike, and comparing each with each would take hours."""
+    if len(candidates) <= _COMPARED:
+        return candidates
+    agree = (sketches[candidates] == sketches[number]).sum(axis=1)
+    best = np.argsort(-agree, kind="stable")[:_COMPARED]
+    return [candidates[index] for index in best.tolist()]
 
 
 def _near(left: frozenset[bytes], right: frozenset[bytes]) -> bool:

@@ -64,6 +64,5 @@ def _svg(figure: Any, title: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """At most 30 characters, nothing unprintable."""
-    clean = "".join(c if c.isprintable() else "?" for c in name)
-    return clean if len(clean) <= 30 else f"{clean[:29]}…"
+    """At most 30 characters."""
+    return name if len(name) <= 30 else f"{name[:29]}…"

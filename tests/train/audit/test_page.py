@@ -59,6 +59,7 @@ def leaky(tmp_path: Path) -> Path:
     for index, value in enumerate(HIDDEN):
         rows[index]["messages"][1]["content"] += f" {value}"
         rows[100 + index]["messages"][-1]["content"] = value
+    rows[60]["messages"][-1]["content"] = "red \x1b[31m alert"
     rows[50]["messages"][-1]["content"] = "<script>alert(1)</script>"
     rows += rows[:3]
     path = tmp_path / "leaky.jsonl"
@@ -70,6 +71,7 @@ def test_no_output_holds_what_it_warns_of(leaky: Path, tmp_path: Path) -> None:
     html = tmp_path / "report.html"
     shown = run(leaky, "--html", html).output + run(leaky, "--json").output + html.read_text()
     assert "secret" in shown and "credit-card" in shown
+    assert "\x1b" not in shown
     for value in HIDDEN:
         assert value not in shown
         assert json.dumps(value)[1:-1] not in shown
