@@ -239,6 +239,22 @@ def test_a_worker_killed_with_the_lock_in_its_hand_holds_nobody_up(
     os.close(looking)
 
 
+def test_the_time_is_asked_where_nobody_else_can_write_a_later_one(books: SharedBooks) -> None:
+    looking = os.open(f"/proc/self/fd/{books.file}", os.O_RDWR)
+
+    def clock() -> float:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(looking, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return 1e6
+
+    limits = MemoryLimits(METRICS, books=books.at(0), monotonic=clock, wall=clock)
+    tenant = Tenant(name="acme", tokens_per_minute=100, tokens_per_day=100)
+    limits.settle(limits.take(tenant, 10), 10)
+    assert let_in(limits, tenant)
+    fcntl.flock(looking, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(looking)
+
+
 def test_a_kill_at_any_moment_costs_one_reservation_at_most(
     books: SharedBooks, start: Start
 ) -> None:

@@ -276,8 +276,12 @@ async def test_a_minutes_limit_holds_over_all_workers(
             "switchyard_rate_limited_total", tenant="acme", limit="requests_per_minute"
         )
         assert refused == statuses.count(429)
-        lines = [x for x in started.lines if x.get("event") == "request"]
-        assert {x["worker"] for x in lines if x["status"] == 200} == {0, 1, 2}
+
+        def lines() -> list[dict[str, Any]]:
+            return [x for x in started.lines if x.get("event") == "request"]
+
+        await until(lambda: len(lines()) == 200, "a line for each")
+        assert {x["worker"] for x in lines()} == {0, 1, 2}
 
 
 async def test_places_at_once_hold_over_all_workers_and_those_of_a_killed_one_come_free(

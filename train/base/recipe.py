@@ -134,12 +134,14 @@ def build(
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint_minutes: float = 4.0,
     report_every: int = REPORT_EVERY,
+    batch_tokens: int = BATCH_TOKENS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> BuildReport:
     """Train a tokenizer and a model from nothing for `minutes` and leave both in `out_dir`.
 
     A usable model stands in `out_dir` from the first checkpoint on. The corpus and the starting
-    weights follow from `seed`; how many steps fit into the time depends on the machine, so the
-    result is not bit-identical.
+    weights follow from `seed`; how many steps fit into the time (seconds, by `clock`) depends on
+    the machine, so the result is not bit-identical.
     """
     import torch
 
@@ -152,13 +154,13 @@ def build(
     movers = optimizers(model)
     peaks = [group["lr"] for mover in movers for group in mover.param_groups]
     budget = minutes * 60
-    start = saved = time.monotonic()
+    start = saved = clock()
     pad = int(tokenizer.pad_token_id)
-    stream = batches(encoder, seed, BATCH_TOKENS, pad, lambda: (time.monotonic() - start) / budget)
+    stream = batches(encoder, seed, batch_tokens, pad, lambda: (clock() - start) / budget)
     step = tokens = said = 0
     loss_sum = 0.0
     curve: list[Progress] = []
-    while (elapsed := time.monotonic() - start) < budget:
+    while (elapsed := clock() - start) < budget:
         factor = rate(elapsed / budget)
         groups = [group for mover in movers for group in mover.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
@@ -173,7 +175,7 @@ def build(
         tokens += batch.tokens
         loss_sum, said = loss_sum + batch_sum, said + batch_said
         if step % report_every == 0:
-            seconds = time.monotonic() - start
+            seconds = clock() - start
             point = Progress(
                 step, loss_sum / max(said, 1), tokens, seconds, max(budget - seconds, 0)
             )
@@ -181,9 +183,9 @@ def build(
             loss_sum, said = 0.0, 0
             if on_progress:
                 on_progress(point)
-        if time.monotonic() - saved > checkpoint_minutes * 60:
+        if clock() - saved > checkpoint_minutes * 60:
             save(model, tokenizer, curve, out_dir)
-            saved = time.monotonic()
+            saved = clock()
     pool.shutdown()
     save(model, tokenizer, curve, out_dir)
     return BuildReport(
@@ -191,7 +193,7 @@ def build(
         parameters=sum(p.numel() for p in model.parameters()),
         steps=step,
         tokens=tokens,
-        seconds=time.monotonic() - start,
+        seconds=clock() - start,
         first_loss=curve[0].loss if curve else float("nan"),
         final_loss=curve[-1].loss if curve else float("nan"),
         curve=curve,
