@@ -48,8 +48,8 @@ def scene(registry: Registry) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600 if EXAMPLES else 600)
 def test_the_api_is_as_it_is_described(sqlite_registry: Registry, tmp_path: Path) -> None:
-    """About 900 requests; some 10 s of a core."""
-    conforms(sqlite_registry, tmp_path, EXAMPLES or "10")
+    """About 1,600 requests; some 20 s of a core."""
+    conforms(sqlite_registry, tmp_path, EXAMPLES or "20")
 
 
 @pytest.mark.slow
@@ -58,10 +58,10 @@ def test_the_api_is_as_it_is_described(sqlite_registry: Registry, tmp_path: Path
 def test_the_api_is_as_it_is_described_on_postgresql_too(
     registry: Registry, tmp_path: Path
 ) -> None:
-    conforms(registry, tmp_path, EXAMPLES or "5", least=300)
+    conforms(registry, tmp_path, EXAMPLES or "10", least=500)
 
 
-def conforms(registry: Registry, folder: Path, examples: str, least: int = 500) -> None:
+def conforms(registry: Registry, folder: Path, examples: str, least: int = 1000) -> None:
     """Run schemathesis on an admin API; what it found is the test's failure."""
     scene(registry)
     with structlog.testing.capture_logs() as logs, administered(registry) as client:
