@@ -18,7 +18,8 @@ everybody's wait. So no more than that is sent, and here is decided what:
   else the adapter closes: it takes no more requests until the last of these has ended.
 - **On deck.** For each adapter that closes the engine gets another's requests ahead of time, and
   takes them up in the step in which the slot comes free: no step is lost to a round trip. Whoever
-  is on deck can't be called back, so that is done only where requests are short.
+  is on deck can't be called back, so that is done only where requests are short, and not behind
+  one that turns out long.
 - **Aging**: when somebody has waited `aging_s` for a slot, an adapter closes for them, and the next
   slot or place on deck is theirs.
   With seats to spare, the first in a queue so waits for a slot at most `aging_s`, one look at the
@@ -79,7 +80,7 @@ class Lane:
     wants: dict[str | None, Want] = field(default_factory=dict)
     """Adapters that somebody waits for."""
     active: dict[str, int] = field(default_factory=dict)
-    """Adapters that hold a slot, and how many requests each has in the engine."""
+    """Adapters that hold a slot or are on deck, and how many requests each has in the engine."""
     began: dict[str, float] = field(default_factory=dict)
     """When an active adapter got its slot, or its place on deck."""
     joined: dict[str, float] = field(default_factory=dict)
@@ -245,15 +246,19 @@ class Lane:
             first = self.deck.pop(0)
             self.began[first] = self.joined[first] = now
 
-    def _places(self) -> int:
-        """How many adapters may have requests in the engine."""
-        return self.slots + (len(self.closing) if self.service_s < _SHORT_S else 0)
+    def _places(self, now: float) -> int:
+        """How many adapters may have requests in the engine. Nobody is put on deck behind an
+        adapter whose last request runs longer than most: there it would be out of reach of its
+        deadline and its alias's policy."""
+        if self.service_s >= _SHORT_S:
+            return self.slots
+        return self.slots + sum(now - self.joined[a] < _SHORT_S for a in self.closing)
 
     def _best(self, now: float) -> tuple[Flow, str | None] | None:
         """The queue whose first goes next; None when nobody may."""
         # With slots for all of them only seats are scarce, and those go by counter alone: else a
         # tenant with a request now and then would come after all who keep their adapters busy.
-        places = self._places()
+        places = self._places(now)
         lacking = [*self.lacking] if len(self.active) < places else []
         scarce = len(self.active) + len(lacking) > places
         if scarce:
@@ -297,7 +302,7 @@ class Lane:
         if adapter is None:
             return True
         if adapter not in self.active:
-            return len(self.active) < self._places()
+            return len(self.active) < self._places(now)
         if adapter in self.closing:
             return False
         return adapter in self.deck or not self.queued or self._joins(adapter, now, self._rival())

@@ -214,6 +214,17 @@ def test_the_next_adapters_requests_are_in_the_engine_before_the_slot_comes_free
     assert lane.deck == [] and lane.joined["y"] == 1.0, "its turn begins when the slot is free"
 
 
+def test_nobody_is_put_on_deck_behind_a_request_that_turns_out_long() -> None:
+    lane = Lane(8, 1)
+    lane.service_s = 1.0
+    long = ticket("a", "x", 0.0)
+    assert lane.enter(long, 0.0)
+    wanting = ticket("b", "y", 2.5)
+    assert not lane.enter(wanting, 2.5)
+    assert lane.next(3.0) == [] and closed(lane) == ["x"], "closed, and yet nobody is sent"
+    assert lane.leave(long, 60.0, 10.0) == [wanting]
+
+
 def test_a_longer_queue_goes_before_one_that_waits_a_little_longer() -> None:
     def after(came_at: float) -> str:
         lane = Lane(8, 1)
