@@ -34,7 +34,15 @@ PREFIX = "switchyard"
 SERVED = ("adapter", "base")
 TOKEN_KINDS = ("prompt", "completion")
 SWAP_OUTCOMES = ("promoted", "rejected", "failed")
-JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+JOB_STATES = (
+    "validating_files",
+    "queued",
+    "running",
+    "paused",
+    "succeeded",
+    "failed",
+    "cancelled",
+)
 DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch")
 LIMITS = (
     "max_concurrent", "requests_per_minute", "tokens_per_minute", "tokens_per_day", "queue"

@@ -245,5 +245,5 @@ def _require_fit(session: Session, alias: Alias, digest: str, place: str) -> Non
             "the canary",
             f"its gate's verdict is {version.verdict!r}, and no engine has certified it",
         )
-    if version.state == "candidate" or (place, version.state) == ("canary", "shadow"):
+    if version.state in ("candidate", "held") or (place, version.state) == ("canary", "shadow"):
         move(session, digest, place)

@@ -3,7 +3,9 @@ worker's job is taken over by another. Named and stated as in the OpenAI fine-tu
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, func, or_, select
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
@@ -11,7 +13,7 @@ from registry.errors import InvalidTransition, LeaseLost, NotFound
 from registry.names import new_id
 from registry.tenants import Tenant
 
-ACTIVE = ("validating_files", "queued", "running")
+ACTIVE = ("validating_files", "queued", "running", "paused")
 FINAL = ("succeeded", "failed", "cancelled")
 
 
@@ -27,6 +29,10 @@ class Job(Base):
     state: Mapped[str] = mapped_column(default="queued", index=True)
     trigger: Mapped[str] = mapped_column(default="cli")
     """Who asked: "cli", "api" or "controller"."""
+    request: Mapped[JsonObject] = mapped_column(default=dict)
+    """What an API client asked for, to be told back: model, method, suffix, seed, metadata …"""
+    priority: Mapped[int] = mapped_column(default=0)
+    """Higher goes first."""
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     training_file: Mapped[str]
     validation_file: Mapped[str | None]
@@ -42,6 +48,11 @@ class Job(Base):
     lease_owner: Mapped[str | None]
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
+    pause_requested: Mapped[bool] = mapped_column(default=False)
+    state_digest: Mapped[str | None]
+    """The store's folder from which training goes on: the latest whole state, if there is one."""
+    result_files: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    """Ids of files that the job made: the figures of every step."""
 
 
 class JobEvent(Base):
@@ -88,6 +99,8 @@ class Jobs:
         validation_file: str | None = None,
         trigger: str = "cli",
         idempotency_key: str | None = None,
+        request: JsonObject | None = None,
+        priority: int = 0,
     ) -> Job:
         """A new job; with a key that was used before, the job that has it. Raises NotFound."""
         with self._database.write() as session:
@@ -106,6 +119,8 @@ class Jobs:
                 spec=spec or {},
                 trigger=trigger,
                 idempotency_key=idempotency_key,
+                request=request or {},
+                priority=priority,
             )
             session.add(job)
             session.flush()
@@ -135,7 +150,8 @@ class Jobs:
             return [*session.scalars(query)]
 
     def lease(self, worker: str, seconds: float = 60.0) -> Job | None:
-        """The oldest job that waits, or whose worker fell silent; None when there is none.
+        """The oldest job of the highest priority that waits, or whose worker fell silent; None when
+        there is none.
 
         Two workers never get the same job: the row is locked while it is taken.
         """
@@ -149,7 +165,7 @@ class Jobs:
                         (Job.state == "running") & (func.coalesce(Job.lease_until, 0.0) < at),
                     )
                 )
-                .order_by(Job.created_at, Job.id)
+                .order_by(Job.priority.desc(), Job.created_at, Job.id)
                 .limit(1)
                 .with_for_update(skip_locked=True)
             )
@@ -183,12 +199,16 @@ class Jobs:
     def release(self, job_id: str, worker: str) -> None:
         """Put a job back, for another worker to take (a worker that is shutting down).
 
-        One that was to be cancelled is cancelled: nobody is left to end it.
+        One that was to be cancelled is cancelled, one that was to pause is paused: nobody is left
+        to do it.
         """
         with self._database.write() as session:
             job = _held(session, job_id, worker)
             if job.cancel_requested:
                 _finish(session, job, "cancelled")
+                return
+            if job.pause_requested:
+                _pause(session, job)
                 return
             job.state, job.lease_owner, job.lease_until = "queued", None, None
             session.add(JobEvent(job_id=job_id, level="warn", message=f"Put back by {worker}"))
@@ -220,6 +240,51 @@ class Jobs:
             if job.state != "running":
                 job.state, job.finished_at = "cancelled", now()
                 session.add(JobEvent(job_id=job_id, message="Cancelled"))
+        return job
+
+    def pause(self, job_id: str) -> Job:
+        """Ask for a rest: at once when nobody works on it, else as soon as its worker has kept its
+        state. Raises NotFound, InvalidTransition."""
+        with self._database.write() as session:
+            job = session.get(Job, job_id, with_for_update=True)
+            if job is None:
+                raise NotFound("job", job_id)
+            if job.state not in ("queued", "running") or job.cancel_requested:
+                state = "being cancelled" if job.cancel_requested else job.state
+                raise InvalidTransition("job", job_id, state, "paused")
+            if job.state == "queued":
+                _pause(session, job)
+            else:
+                job.pause_requested = True
+        return job
+
+    def paused(self, job_id: str, worker: str) -> Job:
+        """The worker's answer to `pause_requested`. Raises LeaseLost."""
+        with self._database.write() as session:
+            job = _held(session, job_id, worker)
+            _pause(session, job)
+        return job
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on where it stood. Raises NotFound, InvalidTransition."""
+        with self._database.write() as session:
+            job = session.get(Job, job_id, with_for_update=True)
+            if job is None:
+                raise NotFound("job", job_id)
+            if job.state == "running" and job.pause_requested:
+                job.pause_requested = False  # it had not come to rest yet
+            elif job.state != "paused":
+                raise InvalidTransition("job", job_id, job.state, "queued")
+            else:
+                job.state = "queued"
+                session.add(JobEvent(job_id=job_id, message="Resumed"))
+        return job
+
+    def keep_state(self, job_id: str, worker: str, digest: str) -> Job:
+        """From now on training goes on from this folder of the store. Raises LeaseLost."""
+        with self._database.write() as session:
+            job = _held(session, job_id, worker)
+            job.state_digest = digest
         return job
 
     def tell(
@@ -283,7 +348,7 @@ def _finish(
     result: JsonObject | None = None,
     error: JsonObject | None = None,
 ) -> None:
-    job.state, job.finished_at = state, now()
+    job.state, job.finished_at, job.pause_requested = state, now(), False
     job.digest, job.error = digest, error
     job.result = result or {}
     job.lease_owner, job.lease_until = None, None
@@ -292,6 +357,12 @@ def _finish(
         message = f"Failed: {error['message']}"
     level = "error" if state == "failed" else "info"
     session.add(JobEvent(job_id=job.id, level=level, message=message))
+
+
+def _pause(session: Session, job: Job) -> None:
+    job.state, job.pause_requested = "paused", False
+    job.lease_owner, job.lease_until = None, None
+    session.add(JobEvent(job_id=job.id, message="Paused"))
 
 
 def _held(session: Session, job_id: str, worker: str) -> Job:

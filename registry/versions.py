@@ -1,7 +1,12 @@
 """Versions: immutable sets of adapter files, and how far each has come on its way to traffic.
 
 candidate → shadow → canary → live → retired      (a retired version may come back: rollback)
-    └────────────┴───────┴──→ rejected            (a human may make it a candidate again)
+    │            └───────┴──→ rejected            (a human may make it a candidate again)
+    ├───────────────────────→ rejected
+    └──→ held ──→ any of the above                (a human, or an alias, may want it after all)
+
+A held version was not promoted, but the engine serves it rightly: it answers to its own name, and
+no alias stands for it. That is what becomes of a checkpoint, and of a tenant's own fine-tune.
 
 Naming a candidate in an alias as its shadow or canary makes it one. None of them meets traffic
 before the engine's effect and parity check (`certificate`); asking for it to be live (`force`)
@@ -19,11 +24,12 @@ from registry.errors import AlreadyExists, InvalidTransition, NotFound
 from registry.names import served_name
 
 TRANSITIONS: dict[str, frozenset[str]] = {
-    "candidate": frozenset({"shadow", "canary", "live", "rejected"}),
+    "candidate": frozenset({"shadow", "canary", "live", "held", "rejected"}),
     "shadow": frozenset({"candidate", "canary", "live", "rejected"}),
     "canary": frozenset({"candidate", "live", "rejected"}),
     "live": frozenset({"retired", "rejected"}),
     "retired": frozenset({"live", "candidate"}),
+    "held": frozenset({"candidate", "shadow", "canary", "live", "rejected"}),
     "rejected": frozenset({"candidate"}),
 }
 
@@ -33,7 +39,7 @@ class Version(Base):
 
     `manifest` says what it is (base, rank, modules, data); `evaluation` how well it did;
     `verdict` is "promote", "reject" or "insufficient" with `reasons`; `certificate` holds the
-    engine's effect and parity figures once they were measured.
+    engine's effect and parity figures once they were measured. `step` is that of a checkpoint.
     """
 
     __tablename__ = "versions"
@@ -57,11 +63,14 @@ class Version(Base):
     verdict: Mapped[str]
     reasons: Mapped[JsonObject] = mapped_column(default=dict)
     certificate: Mapped[JsonObject] = mapped_column(default=dict)
+    step: Mapped[int | None]
 
     @property
     def fine_tuned_name(self) -> str:
-        """What OpenAI's fine-tuning API calls it: `ft:<base>:<tenant>:<adapter>:<12 digits>`."""
-        return f"ft:{self.manifest.get('base', '')}:{self.tenant}:{self.adapter}:{self.short}"
+        """What OpenAI's fine-tuning API calls it: `ft:<base>:<tenant>:<adapter>:<12 digits>`, with
+        `:ckpt-step-<step>` behind it for a checkpoint."""
+        name = f"ft:{self.manifest.get('base', '')}:{self.tenant}:{self.adapter}:{self.short}"
+        return name if self.step is None else f"{name}:ckpt-step-{self.step}"
 
     @property
     def short(self) -> str:
@@ -87,10 +96,12 @@ class Versions:
         reasons: JsonObject | None = None,
         parent: str | None = None,
         job_id: str | None = None,
+        step: int | None = None,
     ) -> Version:
-        """A new candidate. Publishing the same content again returns the version there is.
+        """A new candidate; a checkpoint of a job if there is a `step`.
 
-        Raises NotFound (the adapter); AlreadyExists when another one owns that digest.
+        Publishing the same content again returns the version there is. Raises NotFound (the
+        adapter); AlreadyExists when another one owns that digest.
         """
         with self._database.write() as session:
             queue(session, "versions")
@@ -112,6 +123,7 @@ class Versions:
                 evaluation=evaluation,
                 verdict=verdict,
                 reasons=reasons or {},
+                step=step,
             )
             session.add(version)
             bump(session)
@@ -138,10 +150,17 @@ class Versions:
         raise NotFound("version", name)
 
     def all(
-        self, tenant: str | None = None, adapter: str | None = None, state: str | None = None
+        self,
+        tenant: str | None = None,
+        adapter: str | None = None,
+        state: str | None = None,
+        *,
+        checkpoints: bool = False,
     ) -> list[Version]:
-        """Oldest first."""
+        """Oldest first; with the checkpoints of jobs only if they are asked for."""
         query = select(Version).order_by(Version.created_at, Version.digest)
+        if not checkpoints:
+            query = query.where(Version.step.is_(None))
         if tenant is not None:
             query = query.where(Version.tenant == tenant)
         if adapter is not None:

@@ -20,7 +20,7 @@ from registry.versions import Version
 from router.errors import ModelNotFound
 from router.view import View
 
-SERVABLE = frozenset({"shadow", "canary", "live", "retired"})
+SERVABLE = frozenset({"shadow", "canary", "live", "retired", "held"})
 """States in which a version may be asked for by its exact name: all have passed the gate. A
 candidate has not met the engine's effect and parity check yet, so no traffic may reach it."""
 

@@ -88,17 +88,22 @@ class Swapper:
 
     async def _candidates(self) -> list[Version]:
         """Oldest wish first, so that of two for one alias the later stays."""
-        found = await asyncio.to_thread(self._registry.versions.all, state="candidate")
+        found = await asyncio.to_thread(
+            self._registry.versions.all, state="candidate", checkpoints=True
+        )
         return sorted(found, key=lambda version: (version.state_at, version.digest))
 
     async def _consider(self, version: Version, engines: list[Engine]) -> None:
         requested = bool(version.reasons.get("requested_by"))
-        if version.verdict != "promote" and not requested:
+        by_name = version.step is not None or bool(version.reasons.get("by_name"))
+        if version.verdict != "promote" and not requested and not by_name:
             summary = version.reasons.get("summary") or f"the verdict is {version.verdict}"
             await self._reject(version, f"verdict:{version.verdict}", {"summary": summary})
             return
         tenant = await asyncio.to_thread(self._registry.tenants.get, version.tenant)
-        if not (tenant.auto_promote or requested) or not engines:
+        worth = version.verdict == "promote" and version.step is None
+        promoted = requested or (tenant.auto_promote and worth)
+        if not (promoted or by_name) or not engines:
             return
         try:
             certificates = await self._check(version, engines)
@@ -111,7 +116,23 @@ class Swapper:
                 self._metrics.swaps_total.labels("failed").inc()
             _log.warning("swap.waits", version=version.served_name, why=str(trouble))
         else:
-            await self._promote(version, certificates)
+            if promoted:
+                await self._promote(version, certificates)
+            else:
+                await self._hold(version, certificates)
+
+    async def _hold(self, version: Version, certificates: dict[str, Certificate]) -> None:
+        """Certify what nobody promoted, so that it answers to its own name."""
+        figures = {name: c.figures() for name, c in certificates.items()}
+        certificate = {"engines": figures, "passed": True, "at": self._clock()}
+        await asyncio.to_thread(self._registry.versions.certify, version.digest, certificate)
+        try:
+            await asyncio.to_thread(self._registry.versions.move, version.digest, "held")
+        except InvalidTransition:  # another swapper, or a human, was faster
+            return
+        self._failed.discard(version.digest)
+        _log.info("swap.held", version=version.served_name, tenant=version.tenant,
+                  verdict=version.verdict)  # fmt: skip
 
     async def _consider_trial(self, digest: str, engines: list[Engine]) -> None:
         """A canary or shadow meets traffic once it has passed the engine's check."""

@@ -17,6 +17,9 @@ def publish(registry: Registry, job: Job, folder: Path, outcome: dict[str, Any])
     has it, and the store's errors.
     """
     digest = registry.store.publish(folder)
+    reasons = outcome["reasons"]
+    if job.trigger == "api":  # the tenant's own fine-tune answers to its name, whatever it scored
+        reasons = {**reasons, "by_name": True}
     return registry.versions.publish(
         job.tenant,
         job.adapter,
@@ -24,7 +27,7 @@ def publish(registry: Registry, job: Job, folder: Path, outcome: dict[str, Any])
         manifest=outcome["manifest"],
         evaluation=outcome["evaluation"],
         verdict=outcome["verdict"],
-        reasons=outcome["reasons"],
+        reasons=reasons,
         parent=outcome["manifest"]["parent"],
         job_id=job.id,
     )

@@ -19,13 +19,27 @@ SHOWN_ERRORS = 20
 Message = dict[str, str]
 
 
+KINDS = ("chat", "preference", "rated", "text")
+
+
 @dataclass(frozen=True)
 class Row:
-    """One example: a conversation whose last message is the answer. `line` counts from 1."""
+    """One example: a conversation whose last message is the answer. `line` counts from 1.
+
+    `kind` "preference": `rejected` is an answer that was liked less than the last message. "rated":
+    `good` says whether the answer was liked. "text": the one message is an assistant's, and all of
+    it is learned. `source` names the file where there are several, `weight` how often its rows
+    count.
+    """
 
     line: int
     messages: tuple[Message, ...]
     metadata: dict[str, Any] = field(default_factory=dict)
+    kind: str = "chat"
+    rejected: str = ""
+    good: bool = True
+    source: str = ""
+    weight: float = 1.0
 
     @property
     def prompt(self) -> list[Message]:
@@ -39,8 +53,9 @@ class Row:
 
     @property
     def question(self) -> str:
-        """The first user message's text."""
-        return next((m["content"] for m in self.messages if m["role"] == "user"), "")
+        """The first user message's text; a plain text's own."""
+        text = self.answer if self.kind == "text" else ""
+        return next((m["content"] for m in self.messages if m["role"] == "user"), text)
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,10 @@ def digest(rows: Iterable[Row]) -> str:
     """SHA-256 of what the rows say, hex; line numbers and metadata don't count."""
     hasher = hashlib.sha256()
     for row in rows:
-        text = json.dumps(row.messages, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        said: Any = row.messages
+        if row.kind != "chat":
+            said = [row.kind, row.messages, row.rejected, row.good]
+        text = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         hasher.update(text.encode())
         hasher.update(b"\n")
     return hasher.hexdigest()

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from monitoring.metrics import Metrics
+from monitoring.metrics import JOB_STATES, Metrics
 from registry import Registry
 from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
 from registry.jobs import Job
@@ -321,5 +321,5 @@ class Worker:
         states: dict[str, int] = {}
         for job in self.registry.jobs.all():
             states[job.state] = states.get(job.state, 0) + 1
-        for state in ("queued", "running", "succeeded", "failed", "cancelled"):
+        for state in JOB_STATES:
             self.metrics.jobs.labels(state).set(states.get(state, 0))

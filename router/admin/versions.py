@@ -31,7 +31,7 @@ from router.admin.fields import (
 BY = "admin-api"
 """Who asked, in receipts: the holder of the admin key, of whom nothing more is known."""
 
-State = Literal["candidate", "shadow", "canary", "live", "retired", "rejected"]
+State = Literal["candidate", "shadow", "canary", "live", "retired", "held", "rejected"]
 OfAdapter = Annotated[str | None, Query(pattern=NAME, description="Only this adapter's.")]
 InState = Annotated[State | None, Query(description="Only those in this state.")]
 

@@ -226,3 +226,71 @@ def test_jobs_are_listed_by_tenant_and_adapter(queue: Registry) -> None:
     assert [job.id for job in queue.jobs.all("acme")] == [mine]
     assert [job.id for job in queue.jobs.all("lex", "tickets", active=True)] == [theirs]
     assert queue.jobs.all("lex", "other") == []
+
+
+def test_a_waiting_job_pauses_at_once_and_is_not_taken_until_it_is_resumed(queue: Registry) -> None:
+    job_id = make_job(queue)
+    assert queue.jobs.pause(job_id).state == "paused"
+    assert queue.jobs.lease("worker-1") is None
+    assert queue.jobs.resume(job_id).state == "queued"
+    taken = queue.jobs.lease("worker-1")
+    assert taken is not None and taken.id == job_id
+
+
+def test_a_running_job_pauses_when_its_worker_has_come_to_rest(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.lease("worker-1")
+    assert queue.jobs.pause(job_id).state == "running"
+    assert queue.jobs.renew(job_id, "worker-1").pause_requested
+    queue.jobs.keep_state(job_id, "worker-1", digest_of("state"))
+    assert queue.jobs.paused(job_id, "worker-1").state == "paused"
+    assert queue.jobs.resume(job_id).state_digest == digest_of("state")
+    with pytest.raises(LeaseLost):
+        queue.jobs.keep_state(job_id, "worker-1", digest_of("state"))
+
+
+def test_a_pause_that_is_taken_back_in_time_never_happens(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.lease("worker-1")
+    queue.jobs.pause(job_id)
+    queue.jobs.resume(job_id)
+    assert not queue.jobs.renew(job_id, "worker-1").pause_requested
+
+
+def test_a_job_put_back_while_it_was_to_pause_is_paused(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.lease("worker-1")
+    queue.jobs.pause(job_id)
+    queue.jobs.release(job_id, "worker-1")
+    assert queue.jobs.get(job_id).state == "paused"
+
+
+def test_what_is_over_or_ending_does_not_pause_and_what_is_not_paused_does_not_resume(
+    queue: Registry,
+) -> None:
+    job_id = make_job(queue)
+    with pytest.raises(InvalidTransition):
+        queue.jobs.resume(job_id)
+    queue.jobs.lease("worker-1")
+    queue.jobs.cancel(job_id)
+    with pytest.raises(InvalidTransition, match="being cancelled"):
+        queue.jobs.pause(job_id)
+    queue.jobs.cancelled(job_id, "worker-1")
+    with pytest.raises(InvalidTransition):
+        queue.jobs.pause(job_id)
+    with pytest.raises(NotFound):
+        queue.jobs.pause("ftjob-none")
+
+
+def test_a_paused_job_can_be_cancelled(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.pause(job_id)
+    assert queue.jobs.cancel(job_id).state == "cancelled"
+
+
+def test_higher_priority_goes_first(queue: Registry) -> None:
+    low, high = (
+        queue.jobs.enqueue("acme", "tickets", "file-1", priority=priority).id for priority in (0, 5)
+    )
+    taken = [queue.jobs.lease("worker-1") for _ in range(2)]
+    assert [job.id if job else None for job in taken] == [high, low]

@@ -16,6 +16,7 @@ PATHS = {
     "live": ("live",),
     "retired": ("live", "retired"),
     "rejected": ("rejected",),
+    "held": ("held",),
 }
 """How a candidate gets to each state."""
 

@@ -105,6 +105,28 @@ async def test_a_candidate_that_passes_goes_live(scene: Scene) -> None:
     assert scene.swaps("promoted") == 1
 
 
+async def test_a_tenants_own_fine_tune_that_is_not_promoted_answers_to_its_name_only(
+    scene: Scene,
+) -> None:
+    version = scene.candidate(verdict="insufficient", reasons={"by_name": True})
+
+    await scene.swapper.tick()
+
+    assert (scene.state(version), scene.live()) == ("held", None)
+    assert scene.registry.versions.get(version.digest).certificate["passed"]
+    assert scene.decisions("reject") == scene.decisions("promote") == 0
+
+
+async def test_a_fine_tune_that_the_engine_can_not_serve_is_rejected_whoever_asked(
+    scene: Scene,
+) -> None:
+    version = scene.candidate(verdict="insufficient", reasons={"by_name": True}, rank=64)
+
+    await scene.swapper.tick()
+
+    assert scene.state(version) == "rejected"
+
+
 async def test_an_adapter_without_an_alias_gets_one_of_its_own_name(scene: Scene) -> None:
     scene.registry.adapters.create("acme", "tone", BASE)
     folder = adapter_folder(scene.folder / "tone", seed=99, manifest={"adapter": "tone"})
