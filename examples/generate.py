@@ -8,6 +8,8 @@ trained on; only the words in the slots are shared.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import re
@@ -308,11 +310,24 @@ def lex_files(rng: random.Random, table: Table) -> dict[str, list[str]]:
     }
 
 
+def export(rng: random.Random, table: Table) -> dict[str, list[str]]:
+    """Tickets and labels as a help desk's export has them: a table, and nothing else."""
+    patterns = even(rng, pattern_ids(table["labels"], "train", "t"), 600)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["prompt", "completion"])
+    for row in tickets(rng, table, patterns, table["train"], "ex"):
+        _, question, answer = row["messages"]
+        writer.writerow([question["content"], answer["content"]])
+    return {"acme/tickets.csv": text.getvalue().splitlines()}
+
+
 def files() -> dict[str, str]:
     """Path (below examples/) to text of every generated file."""
     acme = tomllib.loads((HERE / "acme/patterns.toml").read_text("utf-8"))
     lex = tomllib.loads((HERE / "lex/patterns.toml").read_text("utf-8"))
     made = acme_files(random.Random(SEED), acme) | lex_files(random.Random(SEED + 1), lex)
+    made |= export(random.Random(SEED + 2), acme)
     return {path: "\n".join(rows) + "\n" for path, rows in made.items()}
 
 
