@@ -104,6 +104,11 @@ def processes() -> int:
     return max(1, int(os.environ.get("WORLD_SIZE", "1")))
 
 
+def rank() -> int:
+    """Which of those processes this is; the first one measures and writes."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def attention(spec: TrainingSpec, device: str) -> str | None:
     """The attention that the base is loaded with; None is transformers' own choice. Raises
     InvalidSpec when packing is asked for and FlashAttention is not there."""

@@ -5,6 +5,7 @@ Float32 on CPU. On a GPU bfloat16 if that is how the base is kept, float32 other
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Base:
     def __init__(self, source: str, device: str = "auto") -> None:
         self.source = source
         self.device = _device(device)
+        if self.device == "cuda":  # several processes, a GPU each: the launcher says which
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         try:
             self.config: Any = AutoConfig.from_pretrained(source)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(source)

@@ -127,6 +127,8 @@ def learn(
             scratch=folder / "trainer",
             report=report,
         )
+    if methods.rank():  # trained along with the first process, which does the rest
+        return {}
     compiled: dict[str, Any] = {}
     if spec.method in combinations.COMPILED:
         with clock.phase("compiling"):
@@ -296,10 +298,12 @@ def main(folder: Path) -> int:
     os.dup2(2, 1)  # what libraries print must not mix with the news
     threading.Thread(target=_die_with_parent, daemon=True).start()
     lock = threading.Lock()
+    first = os.environ.get("RANK", "0") == "0"
 
     def report(message: dict[str, Any]) -> None:
-        with lock:
-            news.write(json.dumps(message) + "\n")
+        if first:  # of the processes that train together, if there are several
+            with lock:
+                news.write(json.dumps(message) + "\n")
 
     task = Task(**json.loads((folder / "task.json").read_text(encoding="utf-8")))
     os.nice(task.nice)
@@ -321,6 +325,8 @@ def main(folder: Path) -> int:
             raise
         traceback.print_exc()
         outcome = _error(_out_of_memory(task))
+    if not first:
+        return 0
     partial = folder / "outcome.json.tmp"
     partial.write_text(json.dumps(outcome), encoding="utf-8")
     partial.rename(folder / "outcome.json")
