@@ -23,8 +23,8 @@ def compare(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     for key, title in _BASELINES.items():
         found = next((e for e in evaluations.values() if e.get(key)), None)
         if found is not None:
-            fit = "base" if key == "base_zero_shot" else None
-            table.append(_row(title, found[key], _perplexity(found, fit)))
+            measured = "base" if key == "base_zero_shot" else None
+            table.append(_row(title, found[key], _perplexity(found, measured)))
     for name, evaluation in evaluations.items():
         if evaluation.get("adapter"):
             error = (evaluation.get("compiled") or {}).get("error")

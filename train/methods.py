@@ -23,17 +23,16 @@ from train.spec import TrainingSpec
 def adapter(spec: TrainingSpec) -> LoraConfig | None:
     """What PEFT puts on the base; None where the base's own weights are trained.
 
-    DoRA is trained at half the rank, and the other half is left for what its magnitudes change:
-    they scale whole rows, so that its difference to the base is of no small rank.
+    DoRA is trained at the rank that is served, although its magnitudes scale whole rows and its
+    change is of no small rank. Half of it, to leave room for them, was tried: more was left out
+    (0.19 of the change for 0.14), and it learned less (docs/training.md, Methods).
     """
     if spec.method == "full":
         return None
-    rank = max(1, spec.rank // 2) if spec.method == "dora" else spec.rank
-    alpha = spec.lora_alpha * rank / spec.rank
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
-        r=rank,
-        lora_alpha=_whole(alpha),
+        r=spec.rank,
+        lora_alpha=_whole(spec.lora_alpha),
         lora_dropout=spec.dropout,
         target_modules="all-linear",
         bias="none",
