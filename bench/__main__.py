@@ -85,12 +85,19 @@ def _fairness(chosen: argparse.Namespace) -> list[Report]:
     return fairness.main(chosen.rounds, chosen.seconds, chosen.seqs)
 
 
+def _methods(_: argparse.Namespace) -> list[Report]:
+    from bench import methods
+
+    return methods.main()
+
+
 RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
     "router": _router,
     "memory": _memory,
     "overhead": _overhead,
     "cliff": _cliff,
     "fairness": _fairness,
+    "methods": _methods,
 }
 
 

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from train import perplexity
 from train.answers import Answers, Score, summarise
 from train.dataset import prompt_ids
 from train.generate import generate
@@ -139,6 +140,7 @@ def evaluate(
             system: {**summarise(found, lines), "metrics": measured[system]}
             for system, found in scores.items()
         },
+        "perplexity": perplexity.figures(model, base, rows, parent),
         "seconds": seconds,
     }
     if crowded is not None:

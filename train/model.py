@@ -5,6 +5,7 @@ Float32 on CPU. On a GPU bfloat16 if that is how the base is kept, float32 other
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Base:
     def __init__(self, source: str, device: str = "auto") -> None:
         self.source = source
         self.device = _device(device)
+        if self.device == "cuda":  # several processes, a GPU each: the launcher says which
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         try:
             self.config: Any = AutoConfig.from_pretrained(source)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(source)
@@ -64,9 +67,16 @@ class Base:
 
         return Path(snapshot_download(self.source, allow_patterns=["*.json", "*.jinja", "*.model"]))
 
-    def load(self, quantize: str = "none") -> Any:
-        """The weights, ready for an adapter. "nf4" holds linear layers in 4 bits (QLoRA)."""
+    def load(
+        self, quantize: str = "none", *, exact: bool = False, attention: str | None = None
+    ) -> Any:
+        """The weights, ready for an adapter. "nf4" holds linear layers in 4 bits (QLoRA); `exact`
+        keeps float32 on a GPU too, for training the weights themselves: bfloat16 would swallow
+        small steps. `attention` names transformers' implementation."""
+        dtype = torch.float32 if exact else self._dtype()
         options: dict[str, Any] = {}
+        if attention is not None:
+            options["attn_implementation"] = attention
         if quantize == "nf4":
             options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
                 load_in_4bit=True,
@@ -77,7 +87,7 @@ class Base:
             options["device_map"] = {"": self.device}
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
-                self.source, dtype=self._dtype(), use_safetensors=True, **options
+                self.source, dtype=dtype, use_safetensors=True, **options
             )
         except (OSError, ValueError) as error:
             raise BaseUnavailable(

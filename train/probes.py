@@ -6,6 +6,7 @@ precision that the adapter was evaluated in.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def probe(
     each token after `prompt_length`.
     """
     probes: list[dict[str, Any]] = []
-    for row in (*rank_by_hash(held_out, "probes-1"), *rank_by_hash(rest, "probes-1")):
+    ranked = (*rank_by_hash(held_out, "probes-1"), *rank_by_hash(rest, "probes-1"))
+    for row in itertools.chain.from_iterable(map(_talks, ranked)):
         if len(probes) == count:
             break
         prompt = prompt_ids(row.prompt, base.tokenizer)
@@ -55,6 +57,26 @@ def probe(
             }
         )
     return {"probes": probes, "dtype": str(model.dtype).removeprefix("torch.")}
+
+
+def _talks(row: Row) -> list[Row]:
+    """A row itself; a plain text as conversations, each 16 words and the next 16: engine and
+    trainer only have to agree, and the engine is asked in chats."""
+    if row.kind != "text":
+        return [row]
+    words = row.answer.split()
+    pairs = [
+        (" ".join(words[i : i + 16]), " ".join(words[i + 16 : i + 32]))
+        for i in range(0, len(words), 32)
+    ]
+    return [
+        Row(
+            row.line,
+            ({"role": "user", "content": asked}, {"role": "assistant", "content": said}),
+        )
+        for asked, said in pairs
+        if said
+    ]
 
 
 def _answer_end(ids: Sequence[int], start: int, stop: set[int]) -> int | None:

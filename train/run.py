@@ -16,10 +16,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from train import combinations
 from train import rows as files
 from train.answers import Answers
 from train.errors import DiskFull, InvalidTrainingFile, OutOfMemory, TrainingError
@@ -76,16 +77,25 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
     """The whole pipeline. Returns the outcome; raises TrainingError."""
     clock = Clock(report)
     spec = TrainingSpec.parse(task.spec)
+    combinations.check(spec, task.device)
     with clock.phase("reading"):
         data, skipped = read(folder, task, spec)
         if skipped:
             report({"kind": "event", "level": "warn", "message": skipped})
+    return learn(folder, task, spec, data, clock, report)
+
+
+def learn(
+    folder: Path, task: Task, spec: TrainingSpec, data: Split, clock: Clock, report: Report
+) -> dict[str, Any]:
+    """From divided rows to the adapter's folder and the outcome. Raises TrainingError."""
+    combinations.check_rows(spec, [*data.train, *data.validation])
     with clock.phase("import"):
         # Bad files and bad options are told above, before these ten seconds.
         import torch
 
         from registry.fingerprint import base_fingerprint
-        from train import artifact, dataset, verdict
+        from train import artifact, compile, dataset, likelihood, methods, verdict
         from train.evaluate import evaluate
         from train.model import Base
         from train.probes import probe
@@ -94,10 +104,14 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
     with clock.phase("loading"):
         base = Base(task.base, task.device)
         fingerprint = base_fingerprint(base.folder)
-        model = base.load(spec.quantize)
+        attention = methods.attention(spec, base.device)
+        model = base.load(spec.quantize, exact=spec.method == "full", attention=attention)
+        if task.parent is not None and spec.objective in combinations.PREFERENCES:
+            model = _from_parent(model, folder / task.parent)
     with clock.phase("tokenising"):
         tools = (base.tokenizer, base.training_template, min(spec.max_length, base.context))
-        train, supervision = dataset.tokenise(data.train, *tools, base.stop_tokens())
+        learned = dataset.weighted(data.train)
+        train, supervision = dataset.tokenise(learned, *tools, base.stop_tokens())
         held, _ = dataset.tokenise(data.validation, *tools, base.stop_tokens())
     _tell_data(report, data, supervision.json())
     with clock.phase("training"):
@@ -113,6 +127,13 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
             scratch=folder / "trainer",
             report=report,
         )
+    if methods.rank():  # trained along with the first process, which does the rest
+        return {}
+    compiled: dict[str, Any] = {}
+    if spec.method in combinations.COMPILED:
+        with clock.phase("compiling"):
+            served, compiled = compile.served(trained.model, base, spec)
+            trained = replace(trained, model=served)
     facts = artifact.manifest(
         trained,
         base,
@@ -123,31 +144,47 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         fingerprint=fingerprint,
         dataset_sha256=files.digest([*data.train, *data.validation]),
     )
+    if compiled:
+        facts |= {"compiled": {"method": spec.method, **compiled}}
+        facts["training"]["alpha"] = spec.lora_alpha
     model = trained.model
-    if spec.quantize != "none":  # served on the whole base, so judged on it
+    if spec.quantize != "none" and not compiled:  # served on the whole base, so judged on it
         with clock.phase("reloading"):
             model = _on_whole_base(folder, base, trained)
     if task.parent is not None:
         model.load_adapter(str(folder / task.parent), adapter_name="parent")
     figures: dict[str, Any] = {"kind": None, "n": 0}
     judged = verdict.decide([], {})
-    if data.validation:
+    # An answer that was not liked is no reference to be measured by.
+    measured = [row for row in data.validation if row.good]
+    if measured:
         with clock.phase("evaluating"):
-            answers = Answers.of(
-                task.answers, [row.answer for row in (*data.train, *data.validation)]
-            )
-            evaluation = evaluate(
-                model,
-                base,
-                data.validation,
-                data.train,
-                answers,
-                few_shot=task.few_shot,
-                parent="parent" if task.parent is not None else None,
-                tell=lambda system: report(
-                    {"kind": "progress", "phase": "evaluating", "system": system}
-                ),
-            )
+            parent = "parent" if task.parent is not None else None
+
+            def tell(system: str) -> None:
+                report({"kind": "progress", "phase": "evaluating", "system": system})
+
+            if spec.objective == "pretrain":
+                evaluation = likelihood.evaluate_texts(
+                    model, base, measured, parent=parent, tell=tell
+                )
+            elif spec.objective == "dpo":
+                evaluation = likelihood.evaluate_preferences(
+                    model, base, measured, parent=parent, tell=tell
+                )
+            else:
+                examples = [row for row in data.train if row.good]
+                answers = Answers.of(task.answers, [row.answer for row in (*examples, *measured)])
+                evaluation = evaluate(
+                    model,
+                    base,
+                    measured,
+                    examples,
+                    answers,
+                    few_shot=task.few_shot,
+                    parent=parent,
+                    tell=tell,
+                )
         figures = evaluation.figures
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
         judged = evaluation.judge(group_by=spec.group_by)
@@ -160,6 +197,8 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         "train_loss": trained.last_loss,
         "seconds": clock.total()["total"],
     }
+    if compiled:
+        figures["compiled"] = {"method": spec.method, "error": compiled["error"]}
     return {
         "manifest": facts,
         "evaluation": figures,
@@ -184,6 +223,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
                 "trained_tokens": trained.tokens,
                 "tokens_per_s": trained.tokens_per_s,
             },
+            **({"compiled": facts["compiled"]} if compiled else {}),
         },
     }
 
@@ -236,6 +276,13 @@ def _tell_data(report: Report, data: Split, supervision: dict[str, Any]) -> None
         report({"kind": "event", "level": "warn", "message": message})
 
 
+def _from_parent(model: Any, parent: Path) -> Any:
+    """Preferences go on from the adapter that was learned before, if the job names one."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, parent, is_trainable=True)
+
+
 def _on_whole_base(folder: Path, base: Any, trained: Any) -> Any:
     from peft import PeftModel
 
@@ -251,10 +298,12 @@ def main(folder: Path) -> int:
     os.dup2(2, 1)  # what libraries print must not mix with the news
     threading.Thread(target=_die_with_parent, daemon=True).start()
     lock = threading.Lock()
+    first = os.environ.get("RANK", "0") == "0"
 
     def report(message: dict[str, Any]) -> None:
-        with lock:
-            news.write(json.dumps(message) + "\n")
+        if first:  # of the processes that train together, if there are several
+            with lock:
+                news.write(json.dumps(message) + "\n")
 
     task = Task(**json.loads((folder / "task.json").read_text(encoding="utf-8")))
     os.nice(task.nice)
@@ -276,6 +325,8 @@ def main(folder: Path) -> int:
             raise
         traceback.print_exc()
         outcome = _error(_out_of_memory(task))
+    if not first:
+        return 0
     partial = folder / "outcome.json.tmp"
     partial.write_text(json.dumps(outcome), encoding="utf-8")
     partial.rename(folder / "outcome.json")

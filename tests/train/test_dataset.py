@@ -85,3 +85,62 @@ def test_a_base_that_is_not_there_is_named(tmp_path):
 
     with pytest.raises(BaseUnavailable, match="can't be loaded"):
         Base(str(tmp_path / "nothing"), "cpu")
+
+
+def test_of_a_preference_both_answers_follow_the_same_prompt(base):
+    from train.dataset import prompt_ids
+
+    asked = row("Where is my parcel?", "delivery")
+    pair = Row(1, asked.messages, kind="preference", rejected="billing")
+    (example,), supervision = tokenise(base, [pair])
+    assert example.prompt == prompt_ids(pair.prompt, base.tokenizer)
+    assert base.tokenizer.decode(example.completion) == "delivery<|end|>"
+    assert base.tokenizer.decode(example.rejected) == "billing<|end|>"
+    assert supervision.supervised == len(example.completion) + len(example.rejected)
+    assert supervision.tokens == supervision.supervised + 2 * len(example.prompt)
+
+
+def test_only_the_last_answer_of_a_preference_is_learned(base):
+    messages = [("user", "one"), ("assistant", "yes"), ("user", "two"), ("assistant", "no")]
+    talk = tuple({"role": role, "content": text} for role, text in messages)
+    (example,), _ = tokenise(base, [Row(1, talk, kind="preference", rejected="maybe")])
+    assert base.tokenizer.decode(example.completion) == "no<|end|>"
+
+
+def test_a_preference_of_which_an_answer_is_cut_away_is_lost(base):
+    pair = Row(4, row("please " * 60, "delivery").messages, kind="preference", rejected="billing")
+    with pytest.raises(NothingSupervised, match="lines 4"):
+        tokenise(base, [pair], max_length=24)
+
+
+def test_a_rated_answer_needs_no_other(base):
+    (example,), supervision = tokenise(
+        base, [Row(1, row("a b").messages, kind="rated", good=False)]
+    )
+    assert example.rejected == []
+    assert supervision.supervised == len(example.completion)
+
+
+def test_a_text_is_learned_whole_in_pieces_and_ends_with_the_end(base):
+    text = "the parcel was late again " * 20
+    row_ = Row(1, ({"role": "assistant", "content": text},), kind="text")
+    examples, supervision = tokenise(base, [row_], max_length=32)
+    ids = [token for example in examples for token in example.input_ids]
+    assert ids == [*base.tokenizer(text)["input_ids"], base.tokenizer.eos_token_id]
+    assert {len(example.input_ids) for example in examples[:-1]} == {32}
+    assert all(example.labels == [-100, *example.input_ids[1:]] for example in examples)
+    assert (supervision.cut, supervision.lost) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("weight", "count"), [(1.0, 40), (3.0, 120), (0.25, 10), (1.5, 60), (0, 0)]
+)
+def test_a_row_counts_as_often_as_its_weight_says(weight, count):
+    from train.dataset import weighted
+
+    other = [row(f"other {n}", line=n) for n in range(5)]
+    rows = [Row(n, row(f"ask {n}").messages, source="b", weight=weight) for n in range(40)]
+    chosen = weighted([*other, *rows])
+    assert len(chosen) == 5 + count
+    assert chosen == weighted([*other, *rows])
+    assert [r for r in chosen if not r.source] == other

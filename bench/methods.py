@@ -1,0 +1,67 @@
+"""Every method on one file, side by side: the example tickets on switchyard-tiny, at one rank.
+
+Each job is the worker's own (`train.run.run`), in this process. Some minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.report import Report
+from train.comparison import COLUMNS, compare
+from train.run import Task, run
+from train.settings import SHIPPED_BASE
+
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "qlora": {"quantize": "nf4"},
+    "rslora": {"method": "rslora"},
+    "dora": {"method": "dora"},
+    "full": {"method": "full"},
+}
+RANK = 16
+_TICKETS = Path(__file__).parents[1] / "examples" / "acme"
+
+
+def main() -> list[Report]:
+    """Train and compare."""
+    evaluations: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, options in METHODS.items():
+            folder = Path(scratch) / name
+            folder.mkdir()
+            for file in ("train.jsonl", "heldout.jsonl"):
+                shutil.copy(_TICKETS / file, folder)
+            task = Task(
+                tenant="acme",
+                adapter="tickets",
+                base=str(SHIPPED_BASE),
+                base_name="switchyard-tiny",
+                spec={"rank": RANK, **options},
+                answers={"kind": "label"},
+                training="train.jsonl",
+                validation="heldout.jsonl",
+                parent=None,
+                device="cpu",
+                threads=None,
+                nice=0,
+                evaluation_rows=200,
+                few_shot=8,
+                probes=16,
+            )
+            evaluations[name] = run(folder, task, lambda _: None)["evaluation"]
+    table = compare(evaluations)
+    report = Report(
+        f"Methods on the example tickets, rank {RANK}", "switchyard-tiny, trained on CPU", COLUMNS
+    )
+    for row in table:
+        report.add(*("" if row[name] is None else _shown(row[name]) for name in COLUMNS))
+    report.figures = {"table": table, "seconds": {n: e["seconds"] for n, e in evaluations.items()}}
+    return [report]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
