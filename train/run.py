@@ -85,7 +85,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         import torch
 
         from registry.fingerprint import base_fingerprint
-        from train import artifact, dataset, verdict
+        from train import artifact, dataset, search, verdict
         from train.evaluate import evaluate
         from train.model import Base
         from train.probes import probe
@@ -100,19 +100,35 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         train, supervision = dataset.tokenise(data.train, *tools, base.stop_tokens())
         held, _ = dataset.tokenise(data.validation, *tools, base.stop_tokens())
     _tell_data(report, data, supervision.json())
-    with clock.phase("training"):
-        trained = fine_tune(
+    if advice := spec.advice(len(data.train), task.spec):
+        report({"kind": "event", "level": "info", "message": advice})
+    rate = spec.learning_rate_for(base.hidden_size)
+    epochs = spec.epochs_for(supervision.supervised / supervision.rows)
+
+    def train_with(options: TrainingSpec, report: Report) -> Any:
+        return fine_tune(
             model,
             base.tokenizer,
             train,
             held,
-            spec,
-            learning_rate=spec.learning_rate_for(base.hidden_size),
-            epochs=spec.epochs_for(supervision.supervised / supervision.rows),
+            options,
+            learning_rate=options.learning_rate or rate,
+            epochs=options.epochs or epochs,
             device=base.device,
             scratch=folder / "trainer",
             report=report,
         )
+
+    searched = None
+    if spec.search and held:
+        with clock.phase("search"):
+            one = search.on_base(model, spec, train_with)
+            searched = search.best_options(
+                one, spec, learning_rate=rate, epochs=epochs, report=report
+            )
+        spec = searched.spec
+    with clock.phase("training"):
+        trained = train_with(spec, report)
     facts = artifact.manifest(
         trained,
         base,
@@ -122,6 +138,8 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         base_name=task.base_name,
         fingerprint=fingerprint,
         dataset_sha256=files.digest([*data.train, *data.validation]),
+        rows={"train": len(data.train), "validation": len(data.validation)},
+        searched=searched.json() if searched else None,
     )
     model = trained.model
     if spec.quantize != "none":  # served on the whole base, so judged on it
@@ -173,6 +191,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
                 "left_out_rows": len(data.left_out),
                 **supervision.json(),
             },
+            **({"search": searched.json()} if searched else {}),
             "training": {
                 "steps": trained.steps,
                 "epochs": trained.epochs,
