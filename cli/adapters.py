@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import render
 from cli.errors import CliError
-from cli.invocation import AnyTenant, AsJson, TenantOption, opened
+from cli.invocation import AnyTenant, AsJson, Invocation, TenantOption, opened
 
 if TYPE_CHECKING:
     from registry import Registry
@@ -61,8 +61,8 @@ def list_(context: typer.Context, tenant: AnyTenant = None, as_json: AsJson = Fa
 
 @adapter.command()
 def show(context: typer.Context, name: Name, tenant: TenantOption, as_json: AsJson = False) -> None:
-    """Show an adapter's lineage: data → job → evaluation → certificate → state."""
-    from cli import lineage
+    """Show an adapter's lineage: files → job → evaluation → certificate → decisions → traffic."""
+    from cli import lineage, story
 
     with opened(context) as registry:
         value = lineage.of_adapter(registry, tenant, name)
@@ -75,8 +75,49 @@ def show(context: typer.Context, name: Name, tenant: TenantOption, as_json: AsJs
         print(f"  alias {alias['name']}: live {live}, before it {previous}", end="")
         print(f", fallback {alias['fallback']}")
     for version in value["versions"]:
-        for label, text in _story(version):
+        for label, text in story.of_version(version):
             print(f"{label:>14}  {text}")
+    for label, text in story.traffic(value["in_its_stead"]):
+        print(f"{label:>14}  the base in its stead: {text}")
+
+
+@adapter.command()
+def reproduce(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Served name, digest or its first digits.")],
+    tenant: TenantOption,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads [as many as it was made with].", min=1)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a version anew from its job's files and options, and compare the bytes."""
+    from cli import room_settings
+    from cli.follow import shown
+    from train.errors import TrainingError
+    from train.reproduce import reproduce as again
+
+    settings = room_settings.worker(Invocation.of(context).home)
+    with opened(context) as registry, shown(quiet=as_json) as report:
+        found = registry.versions.find(tenant, version)
+        try:
+            came = again(registry, settings, found, report=report, threads=threads)
+        except TrainingError as error:
+            raise CliError(error.message) from None
+    if as_json:
+        render.emit({"version": found.served_name, "same": came.same, **vars(came)})
+    elif came.same:
+        print(f"reproduced: same digest {came.digest}")
+    else:
+        print(f"not reproduced: {came.expected[:12]} was trained, now {came.digest[:12]}")
+        for name, how in came.files.items():
+            print(f"  {name}: {how}")
+        apart = "can't be compared" if came.weights is None else f"{came.weights:.3g}"
+        print(f"  largest difference between two weights: {apart}")
+        for reason in came.reasons:
+            print(f"  likely because: {reason}")
+    if not came.same:
+        raise typer.Exit(1)
 
 
 @adapter.command()
@@ -150,36 +191,6 @@ def settled(registry: Registry, digest: str, timeout: float) -> Version:
         f"{version.served_name} is still {version.state!r} after {timeout:.0f} s; engines that "
         f"are ready: {ready}. The controller swaps versions; `switchyard status` tells if it runs"
     )
-
-
-def _story(version: dict[str, Any]) -> list[tuple[str, str]]:
-    from cli import lineage
-
-    lines = [("version", f"{version['version']}  {version['state']}")]
-    if version["dataset_sha256"]:
-        lines.append(("data", f"sha256 {version['dataset_sha256'][:12]}…"))
-    if version["job"]:
-        job = version["job"]
-        took = f", {job['seconds']} s" if job["seconds"] else ""
-        lines.append(("job", f"{job['id']} asked by {job['trigger']}{took}"))
-    evaluation = version["evaluation"]
-    if evaluation:
-        parts = [
-            f"{label} {value:.1%}"
-            for label, who in (
-                ("adapter", "adapter"),
-                ("base", "base_zero_shot"),
-                ("few-shot", "base_few_shot"),
-                ("parent", "parent"),
-            )
-            if (value := lineage.exact(evaluation, who)) is not None
-        ]
-        lines.append(("evaluation", f"exact on {evaluation.get('n')} rows: {', '.join(parts)}"))
-    lines.append(("verdict", f"{version['verdict']}: {lineage.summary(version['reasons'])}"))
-    for engine, figures in (version["certificate"].get("engines") or {}).items():
-        shown = ", ".join(f"{name} {render.cell(value)}" for name, value in figures.items())
-        lines.append(("certificate", f"{engine}: {shown}"))
-    return lines
 
 
 def _short(digest: str | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cli import jobs, render
@@ -16,32 +17,37 @@ if TYPE_CHECKING:
 NO_WORKER_AFTER_S = 5.0
 
 
-def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
-    """Show a job until it ends; returns it when it succeeded. Raises JobFailed."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+@contextmanager
+def shown(*, quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Takes what a training process says, and shows it: events as lines, progress as a bar."""
+    from rich.progress import Progress
 
     screen = render.console()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[news]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
+    with Progress(*_columns(), console=screen, disable=quiet or not screen.is_terminal) as progress:
+        task = progress.add_task("starting", total=None, news="")
+
+        def report(message: dict[str, Any]) -> None:
+            if message["kind"] == "event" and not quiet:
+                screen.print(message["message"], markup=False)
+            elif message["kind"] == "progress":
+                _advance(progress, task, message, "")
+
+        yield report
+
+
+def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
+    """Show a job until it ends; returns it when it succeeded. Raises JobFailed."""
+    from rich.progress import Progress
+
+    screen = render.console()
+    with Progress(*_columns(), console=screen, disable=not screen.is_terminal) as progress:
         task = progress.add_task("waiting", total=None, news="")
 
         def on_event(text: str) -> None:
             screen.print(text, markup=False)
 
         def on_progress(job: Job) -> None:
-            news: dict[str, Any] = job.progress
-            progress.update(
-                task,
-                description=str(news.get("phase") or job.state),
-                completed=float(news.get("step") or 0),
-                total=float(news["steps"]) if news.get("steps") else None,
-                news=jobs.news({**news, "phase": None}, None),
-            )
+            _advance(progress, task, job.progress, job.state)
 
         job = watch(registry, job_id, on_event, on_progress, interval)
     if job.state != "succeeded":
@@ -76,3 +82,24 @@ def watch(
                     "`switchyard worker run`"
                 )
         time.sleep(interval)
+
+
+def _columns() -> list[Any]:
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[news]}"),
+        TimeElapsedColumn(),
+    ]
+
+
+def _advance(progress: Any, task: Any, news: dict[str, Any], state: str) -> None:
+    progress.update(
+        task,
+        description=str(news.get("phase") or state),
+        completed=float(news.get("step") or 0),
+        total=float(news["steps"]) if news.get("steps") else None,
+        news=jobs.news({**news, "phase": None}, None),
+    )

@@ -49,10 +49,18 @@ def list_(
 
 @job.command()
 def show(context: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Show one job."""
+    """Show one job: what was asked, how far it is, what came of it, the search's trials."""
     with opened(context) as registry:
         found = registry.jobs.get(job_id)
-    render.record(render.fields(found), as_json=as_json)
+    value = render.fields(found)
+    trials = (found.result.get("search") or {}).get("trials", [])
+    if not as_json:
+        value["result"] = {
+            n: v for n, v in found.result.items() if n not in ("search", "evaluation")
+        }
+    render.record(value, as_json=as_json)
+    if trials and not as_json:
+        render.rows(trials, [*trials[0]], as_json=False)
 
 
 @job.command()
@@ -107,6 +115,8 @@ def news(progress: dict[str, Any], error: dict[str, Any] | None) -> str:
     if error:
         return str(error.get("message", ""))
     parts = [str(progress["phase"])] if progress.get("phase") else []
+    if progress.get("trials"):
+        parts.append(f"trial {progress.get('trial', 0)}/{progress['trials']}")
     if progress.get("steps"):
         parts.append(f"step {progress.get('step', 0)}/{progress['steps']}")
     if isinstance(progress.get("loss"), int | float):

@@ -36,6 +36,24 @@ def train(
     adapter: Annotated[str, typer.Option("--adapter", "-a", help="Made if it isn't there.")],
     rank: Annotated[int | None, typer.Option(help="The one dial: 8, 16, 32 … [16].")] = None,
     epochs: Annotated[float | None, typer.Option(help="At most so many passes.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="small-data (under 500 rows: rank 4, early stopping), balanced, or thorough "
+            "(rank 32, 8 epochs, a search) [balanced]."
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="Learn answers (sft), preferences (dpo, kto) or text (pretrain) [sft]."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="lora, rslora, dora, or full; all are served as plain LoRA [lora]."),
+    ] = None,
+    search: Annotated[
+        int | None, typer.Option(help="Try so many sets of options first; 0 is none [0].")
+    ] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     base: Annotated[str | None, typer.Option(help="The base model [the engine's].")] = None,
     kind: Annotated[
@@ -56,7 +74,15 @@ def train(
     """Train an adapter on a tenant's examples, and publish it as a candidate."""
     options: dict[str, Any] = {
         name: value
-        for name, value in {"rank": rank, "epochs": epochs, "seed": seed}.items()
+        for name, value in {
+            "rank": rank,
+            "epochs": epochs,
+            "preset": preset,
+            "objective": objective,
+            "method": method,
+            "search": search,
+            "seed": seed,
+        }.items()
         if value is not None
     }
     options |= {name: value for name, value in map(_assignment, set_ or [])}

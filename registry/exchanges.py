@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, LargeBinary, cast, delete, func, insert, select
+from sqlalchemy import ForeignKey, Integer, LargeBinary, case, cast, delete, func, insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
@@ -85,6 +85,23 @@ class Traffic:
     requests: int
     busiest: int
     long_tokens: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one version (`digest` None: the base in its stead) did for an adapter's callers since a
+    time. Copies for a shadow are counted apart and are in no other figure."""
+
+    digest: str | None
+    requests: int
+    errors: int
+    fallbacks: int
+    shadows: int
+    latency_ms: float | None
+    """Mean over the answered."""
+    ratings: int
+    rating: float | None
+    """Mean of what people said of them since, -1 (bad) … 1 (good)."""
 
 
 _LOOKED_AT = 100_000
@@ -170,6 +187,50 @@ class Exchanges:
                 select(tokens).where(*recent).order_by(tokens).offset(at).limit(1)
             )
         return Traffic(count, busiest or 0, longest or 0)
+
+    def served(self, tenant: str, adapter: str, since: float) -> list[Served]:
+        """By version, those with the most requests first; `since` is in seconds since the epoch."""
+        shown = Exchange.role != "shadow"
+        answered = shown & (Exchange.status < 400)
+        query = (
+            select(
+                Exchange.digest,
+                *(
+                    func.coalesce(func.sum(case((those, 1), else_=0)), 0)
+                    for those in (
+                        shown,
+                        shown & (Exchange.status >= 400),
+                        shown & (Exchange.fallback != ""),
+                        Exchange.role == "shadow",
+                    )
+                ),
+                func.avg(case((answered, Exchange.latency_ms))),
+            )
+            .where(
+                Exchange.tenant == tenant,
+                Exchange.adapter == adapter,
+                Exchange.created_at >= since,
+            )
+            .group_by(Exchange.digest)
+        )
+        said = (
+            select(Feedback.digest, func.count(Feedback.rating), func.avg(Feedback.rating))
+            .where(
+                Feedback.tenant == tenant,
+                Feedback.adapter == adapter,
+                Feedback.created_at >= since,
+            )
+            .group_by(Feedback.digest)
+        )
+        with self._database.read() as session:
+            ratings = {digest: (count, mean) for digest, count, mean in session.execute(said)}
+            rows = []
+            for digest, requests, errors, fallbacks, shadows, latency in session.execute(query):
+                count, mean = ratings.get(digest, (0, None))
+                rows.append(
+                    Served(digest, requests, errors, fallbacks, shadows, latency, count, mean)
+                )
+        return sorted(rows, key=lambda row: (-row.requests, row.digest or ""))
 
     def forget_before(self, created_at: float, tenant: str | None = None) -> int:
         """Delete exchanges older than a time (retention); how many went."""

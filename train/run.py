@@ -95,7 +95,7 @@ def learn(
         import torch
 
         from registry.fingerprint import base_fingerprint
-        from train import artifact, compile, dataset, likelihood, methods, verdict
+        from train import artifact, compile, dataset, likelihood, methods, search, verdict
         from train.evaluate import evaluate
         from train.model import Base
         from train.probes import probe
@@ -114,19 +114,35 @@ def learn(
         train, supervision = dataset.tokenise(learned, *tools, base.stop_tokens())
         held, _ = dataset.tokenise(data.validation, *tools, base.stop_tokens())
     _tell_data(report, data, supervision.json())
-    with clock.phase("training"):
-        trained = fine_tune(
+    if advice := spec.advice(len(data.train), task.spec):
+        report({"kind": "event", "level": "info", "message": advice})
+    rate = spec.learning_rate_for(base.hidden_size)
+    epochs = spec.epochs_for(supervision.supervised / supervision.rows)
+
+    def train_with(options: TrainingSpec, report: Report) -> Any:
+        return fine_tune(
             model,
             base.tokenizer,
             train,
             held,
-            spec,
-            learning_rate=spec.learning_rate_for(base.hidden_size),
-            epochs=spec.epochs_for(supervision.supervised / supervision.rows),
+            options,
+            learning_rate=options.learning_rate or rate,
+            epochs=options.epochs or epochs,
             device=base.device,
             scratch=folder / "trainer",
             report=report,
         )
+
+    searched = None
+    if spec.search and held:
+        with clock.phase("search"):
+            one = search.on_base(model, spec, train_with)
+            searched = search.best_options(
+                one, spec, learning_rate=rate, epochs=epochs, report=report
+            )
+        spec = searched.spec
+    with clock.phase("training"):
+        trained = train_with(spec, report)
     if methods.rank():  # trained along with the first process, which does the rest
         return {}
     compiled: dict[str, Any] = {}
@@ -143,6 +159,8 @@ def learn(
         base_name=task.base_name,
         fingerprint=fingerprint,
         dataset_sha256=files.digest([*data.train, *data.validation]),
+        rows={"train": len(data.train), "validation": len(data.validation)},
+        searched=searched.json() if searched else None,
     )
     if compiled:
         facts |= {"compiled": {"method": spec.method, **compiled}}
@@ -212,6 +230,7 @@ def learn(
                 "left_out_rows": len(data.left_out),
                 **supervision.json(),
             },
+            **({"search": searched.json()} if searched else {}),
             "training": {
                 "steps": trained.steps,
                 "epochs": trained.epochs,

@@ -16,6 +16,8 @@ from typing import Any
 from train.errors import InvalidSpec
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SMALL = 500
+"""Fewer rows to learn from are a small data set."""
 QUANTIZE = ("none", "nf4")
 OBJECTIVES = ("sft", "dpo", "kto", "pretrain")
 METHODS = ("lora", "rslora", "dora", "full")
@@ -126,6 +128,15 @@ class TrainingSpec:
     def json(self) -> dict[str, Any]:
         """Every option, also those that were not given, as JSON for the manifest."""
         return dataclasses.asdict(self)
+
+    def advice(self, rows: int, asked: Mapping[str, Any]) -> str:
+        """What to say to a job that named none of the options that a preset is made of."""
+        if rows >= SMALL or {"preset", "rank", "epochs", "search"} & set(asked):
+            return ""
+        return (
+            f"{rows} rows to learn from are few: preset=small-data (rank 4, early stopping) is "
+            "made for that, and was not asked for"
+        )
 
     @property
     def lora_alpha(self) -> float:

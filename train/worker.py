@@ -109,7 +109,7 @@ class Worker:
             return
         folder = self._folder(job)
         try:
-            child = Child(folder, self._prepare(job, folder))
+            child = Child(folder, self.prepare(job, folder))
         except TrainingError as error:
             shutil.rmtree(folder, ignore_errors=True)
             self._fail(job, error.code, error.message, error.param)
@@ -133,7 +133,7 @@ class Worker:
             shutil.rmtree(stale, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=root))
 
-    def _prepare(self, job: Job, folder: Path) -> Task:
+    def prepare(self, job: Job, folder: Path) -> Task:
         """Lay out the job's folder. Raises TrainingError, NotFound, StoreError."""
         adapter = self.registry.adapters.get(job.tenant, job.adapter)
         options = {**adapter.training, **job.spec}

@@ -11,7 +11,7 @@ import pytest
 from cli.home import Home
 from registry import Registry
 from tests.cli.conftest import Switchyard
-from tests.registry.making import make_adapter, make_job, make_version
+from tests.registry.making import digest_of, make_adapter, make_exchange, make_job, make_version
 
 CERTIFICATE = {"engines": {"engine-0": {"parity_mean": 0.01, "effect_mean": 2.7}}}
 
@@ -112,6 +112,49 @@ def test_an_adapter_s_lineage_goes_from_data_to_state(
     assert f"{version.served_name}  live" in text
     assert "exact on 100 rows: adapter 97.0%" in text
     assert "engine-0: parity_mean 0.01, effect_mean 2.7" in text
+
+
+def test_an_adapter_s_lineage_goes_on_to_decisions_and_live_traffic(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    make_adapter(home_registry)
+    file = home_registry.upload("acme", "tickets.jsonl", b"{}")
+    job = home_registry.jobs.enqueue("acme", "tickets", file, spec={"rank": 8})
+    parent = make_version(home_registry, 0)
+    version = home_registry.versions.publish(
+        "acme",
+        "tickets",
+        digest_of(1),
+        manifest={"rows": {"train": 90}, "dataset_sha256": "a" * 64},
+        evaluation={},
+        verdict="promote",
+        parent=parent.digest,
+        job_id=job.id,
+    )
+    home_registry.versions.certify(version.digest, CERTIFICATE)
+    home_registry.aliases.flip("acme", "tickets", version.digest)
+    home_registry.decisions.record(
+        "acme", "tickets", "promote", "better than the parent", digest=version.digest
+    )
+    home_registry.decisions.record("acme", "tickets", "retrain", "input drifted", job_id=job.id)
+    exchange = make_exchange(0, created_at=time.time() - 2 * 86_400)
+    home_registry.exchanges.add([exchange, make_exchange(1, created_at=time.time() - 60)])
+    home_registry.exchanges.give_feedback("acme", exchange.id, rating=0.5)
+    shown = switchyard.json("adapter", "show", "tickets", "--tenant", "acme")["versions"]
+    told = next(value for value in shown if value["digest"] == version.digest)
+    assert told["parents"] == [parent.served_name]
+    assert told["files"][0]["digest"] == home_registry.files.get("acme", file).digest
+    assert told["job"]["options"] == {"rank": 8}
+    assert {decision["rule"] for decision in told["decisions"]} == {
+        "input drifted",
+        "better than the parent",
+    }
+    assert told["traffic"]["24h"]["requests"] == 1
+    assert told["traffic"]["7d"]["requests"] == 2
+    text = switchyard("adapter", "show", "tickets", "--tenant", "acme").stdout
+    assert f"tickets.jsonl ({file}) for train, 90 rows" in text
+    assert "live of tickets" in text
+    assert "2 requests (100% of the adapter's), 12 ms, rated +0.50 by 1" in text
 
 
 def test_promoting_asks_and_does_not_wait_if_told_so(

@@ -79,6 +79,19 @@ def test_a_job_gets_the_file_the_options_and_an_alias(
     assert home_registry.tenants.get("acme").default_alias == "tickets"
 
 
+def test_a_preset_and_a_search_are_options_of_the_job(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data = data_file(tmp_path, GOOD)
+    words = ["train", data, "-t", "acme", "-a", "tickets", "--no-follow"]
+    value = switchyard.json(*words, "--preset", "small-data", "--search", 4, "--method", "rslora")
+    job = home_registry.jobs.get(value["job"])
+    assert job.spec == {"preset": "small-data", "method": "rslora", "search": 4}
+    result = switchyard(*words, "--preset", "huge", code=1)
+    assert "preset='huge': expected one of small-data, balanced, thorough" in result.stderr
+
+
 def test_wrong_options_are_refused_before_the_upload(
     switchyard: Switchyard, home_registry: Registry, tmp_path: Path
 ) -> None:

@@ -85,4 +85,6 @@ def wait_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise AssertionError(f"the platform did not come up:\n{log.read_text(errors='replace')[-4000:]}")
+    raise AssertionError(
+        f"the platform did not come up:\n{log.read_text(errors='replace')[-4000:]}"
+    )

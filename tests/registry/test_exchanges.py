@@ -9,6 +9,7 @@ import pytest
 
 from registry import Registry
 from registry.errors import NotFound
+from registry.exchanges import Served
 from tests.registry.making import make_exchange
 
 
@@ -173,3 +174,23 @@ def test_corrections_are_used_by_one_job(served: Registry) -> None:
     assert [row.exchange_id for row in left] == ["chatcmpl-acme-3"]
     assert len(served.exchanges.corrections("acme", "tickets", unused=False)) == 4
     assert served.exchanges.corrections("acme", "other") == []
+
+
+def test_what_each_version_served_is_summed_up_since_a_time(served: Registry) -> None:
+    rows = [make_exchange(number) for number in range(8)]
+    rows[0].created_at = 1.0  # before the time that is asked for
+    rows[1].fallback = "previous"
+    rows[2].status, rows[2].latency_ms = 502, 9000.0
+    rows[3].role = "shadow"
+    rows[4].digest, rows[4].served, rows[4].fallback = None, "base", "base"
+    rows[5].latency_ms = 37.5
+    rows[6].adapter = "letters"
+    served.exchanges.add(rows)
+    served.exchanges.add([make_exchange(9, "lex")])
+    served.exchanges.give_feedback("acme", rows[1].id, rating=1.0)
+    served.exchanges.give_feedback("acme", rows[5].id, rating=-0.5)
+    served.exchanges.give_feedback("acme", rows[7].id, correction="billing")
+    version, base = served.exchanges.served("acme", "tickets", since=1000.0)
+    assert version == Served(rows[1].digest, 4, 1, 1, 1, pytest.approx(62.5 / 3), 2, 0.25)
+    assert base == Served(None, 1, 0, 1, 0, 12.5, 0, None)
+    assert served.exchanges.served("acme", "nothing", since=0.0) == []

@@ -90,7 +90,8 @@ def test_the_folder_is_what_the_engine_takes(done):
     folder, outcome, _, _ = done
     names = sorted(path.name for path in (folder / "adapter").iterdir())
     assert names == [
-        "adapter_config.json", "adapter_model.safetensors", "probes.json", "switchyard.json"
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "probes.json",
+        "switchyard.json",
     ]  # fmt: skip
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["bias"]) == (8, 16, "none")

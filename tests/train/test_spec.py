@@ -78,3 +78,16 @@ def test_no_json_breaks_the_parser(options):
         TrainingSpec.parse(options)
     except InvalidSpec as error:
         assert error.message
+
+
+def test_few_rows_are_advised_to_the_preset_for_few_unless_something_was_asked_for():
+    assert "small-data" in TrainingSpec.parse({}).advice(499, {"seed": 1})
+    assert TrainingSpec.parse({}).advice(500, {}) == ""
+    for option in ({"preset": "balanced"}, {"rank": 8}, {"epochs": 2}, {"search": 3}):
+        assert TrainingSpec.parse(option).advice(50, option) == ""
+
+
+def test_a_preset_fills_in_what_is_not_named():
+    spec = TrainingSpec.parse({"preset": "small-data", "epochs": 3})
+    assert (spec.rank, spec.epochs) == (4, 3)
+    assert TrainingSpec.parse({"preset": "thorough"}).search > 0

@@ -198,7 +198,7 @@ CODES: dict[str, Kind] = {
     "small-data": Kind(
         "info",
         "fewer than 500 usable examples",
-        "Train at rank 4 and keep early stopping (patience) on.",
+        "Train with preset=small-data: rank 4, early stopping (patience) on.",
     ),
     "looks-like-lookup": Kind(
         "warning",
