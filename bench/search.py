@@ -1,8 +1,8 @@
 """What a search for options gains on the example tickets: `python -m bench.search [ROWS] [TRIALS]`.
 
-A fifth of the rows chooses, as in a job; `examples/acme/heldout.jsonl`, which no trial sees, judges by
-the share of answers that greedy decoding gets right to the last token, of the first trial (the job
-without a search) and of the trial that was chosen.
+A fifth of the rows chooses, as in a job; `examples/acme/heldout.jsonl`, which no trial sees, judges
+by the share of answers that greedy decoding gets right to the last token, of the first trial (the
+job without a search) and of the one that was chosen.
 """
 
 from __future__ import annotations
