@@ -33,7 +33,9 @@ def main(rows: int, trials: int) -> None:
     base = Base(str(SHIPPED_BASE), "cpu")
     model = base.load()
     spec = TrainingSpec.parse({"search": trials, "validation_fraction": 0.2})
-    data = split(read((EXAMPLES / "train.jsonl").read_bytes())[:rows], spec.validation_fraction)
+    # Five of its lines are broken on purpose, for the audit to find.
+    examples = read((EXAMPLES / "train.jsonl").read_bytes(), keep_good_rows=True)[:rows]
+    data = split(examples, spec.validation_fraction)
     heldout = read((EXAMPLES / "heldout.jsonl").read_bytes())
     tools = (base.tokenizer, base.training_template, spec.max_length)
     stop = base.stop_tokens()
