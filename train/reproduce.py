@@ -116,16 +116,24 @@ def task_of(
         raise NotReproducible(
             f"What {version.served_name} was made from is gone: {error}"
         ) from None
-    recorded = version.manifest.get("training", {})
-    known = {field.name for field in dataclasses.fields(TrainingSpec)}
-    # A search starts from what was asked for; what is recorded is what it found.
-    kept = {} if recorded.get("search") else {n: v for n, v in recorded.items() if n in known}
     made_with = version.manifest.get("made_with", {})
     return dataclasses.replace(
         task,
-        spec={**task.spec, **kept},
+        spec={**task.spec, **asked(version.manifest)},
         threads=threads or made_with.get("threads") or task.threads,
     )
+
+
+def asked(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What to ask for, so that the recorded options come out of it."""
+    known = {field.name for field in dataclasses.fields(TrainingSpec)}
+    options = {n: v for n, v in manifest.get("training", {}).items() if n in known}
+    if "search" in manifest:  # recorded is what it found; it began with its first trial
+        if options.get("alpha") == 2 * options["rank"]:
+            del options["alpha"]  # it followed the rank of each trial
+        first = manifest["search"]["trials"][0]
+        options |= {name: first[name] for name in manifest["search"]["chosen"]}
+    return options
 
 
 def compare(expected: str, original: Path, again: Path) -> Reproduction:

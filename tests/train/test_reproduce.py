@@ -153,3 +153,16 @@ def test_versions_that_say_nothing_of_the_machine_get_an_honest_guess():
     assert reproduce.explain({}, {"made_with": {"threads": 2}}) == [
         "threads: not recorded then, 2 now"
     ]
+
+
+def test_a_search_is_begun_again_where_it_began_and_not_where_it_ended():
+    dials = {"learning_rate": 1e-3, "rank": 16, "epochs": 3.0, "dropout": 0.1}
+    chosen = {"learning_rate": 2e-3, "rank": 8, "epochs": 2.0, "dropout": 0.2}
+    search = {"chosen": chosen, "trials": [{"trial": 1, **dials}, {"trial": 2, **chosen}]}
+    training = {"search": 2, "seed": 5, "alpha": 16, "later_option": 1, **chosen}
+    manifest = {"training": training, "search": search}
+    assert reproduce.asked(manifest) == {"search": 2, "seed": 5, **dials}
+    training["alpha"] = 24
+    assert reproduce.asked(manifest)["alpha"] == 24
+    del manifest["search"]
+    assert reproduce.asked(manifest) == {"search": 2, "seed": 5, "alpha": 24, **chosen}
