@@ -18,14 +18,14 @@ from train.split import Split
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-QUICK = {"rank": 8, "epochs": 3, "patience": 4, "seed": 3, "max_length": 256}
+QUICK = {"rank": 8, "epochs": 4, "patience": 4, "seed": 3, "max_length": 256}
 WAYS = {
     "lora": {},
     "qlora": {"quantize": "nf4"},
     "rslora": {"method": "rslora"},
     "dora": {"method": "dora"},
     "full": {"method": "full"},
-    "dpo": {"objective": "dpo", "learning_rate": 2e-3},
+    "dpo": {"objective": "dpo", "learning_rate": 1e-3},
     "pretrain": {"objective": "pretrain"},
 }
 PLAIN = {
@@ -40,7 +40,7 @@ PLAIN = {
 }
 
 
-def rows(kind, count=48):
+def rows(kind, count=56):
     """Tickets as chats, preferences, ratings or texts."""
     queues = list(QUEUES)
     found = []
@@ -49,7 +49,7 @@ def rows(kind, count=48):
         asked, right = messages[0]["content"], messages[1]["content"]
         wrong = queues[(queues.index(right) + 1) % len(queues)]
         if kind == "text":
-            text = f"{asked} That goes to {right}. " * 2
+            text = f"{asked} That goes to {right}. " * 3
             found.append(Row(line, ({"role": "assistant", "content": text},), kind="text"))
         elif kind == "preference":
             found.append(Row(line, messages, kind=kind, rejected=wrong))
@@ -179,7 +179,7 @@ def test_texts_are_judged_by_how_well_they_are_predicted(done):
 
 
 def test_ratings_are_learned_by_kto(base, tmp_path):
-    options = {"objective": "kto", "learning_rate": 2e-3}
+    options = {"objective": "kto", "learning_rate": 1e-3}
     outcome, folder = work(tmp_path / "job", base, options)
     training = outcome["result"]["training"]
     assert training["last_loss"] < training["first_loss"]
