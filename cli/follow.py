@@ -18,6 +18,15 @@ NO_WORKER_AFTER_S = 5.0
 
 def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
     """Show a job until it ends; returns it when it succeeded. Raises JobFailed."""
+    job = show(registry, job_id, interval=interval)
+    if job.state != "succeeded":
+        raise JobFailed(jobs.failure(job))
+    return job
+
+
+def show(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
+    """Show a job until it ends, however it does: events as lines, and on a terminal a live one
+    with step, loss, tokens/s and the time left."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     screen = render.console()
@@ -43,10 +52,7 @@ def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
                 news=jobs.news({**news, "phase": None}, None),
             )
 
-        job = watch(registry, job_id, on_event, on_progress, interval)
-    if job.state != "succeeded":
-        raise JobFailed(jobs.failure(job))
-    return job
+        return watch(registry, job_id, on_event, on_progress, interval)
 
 
 def watch(

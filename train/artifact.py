@@ -14,6 +14,8 @@ from train.sft import Trained
 from train.spec import TrainingSpec
 
 CREATED_BY = "switchyard 0.1.0"
+_ELSEWHERE = ("base", "parent", "checkpoints")
+"""Options that are told elsewhere in the manifest, or that leave no trace in the weights."""
 
 
 def manifest(
@@ -38,7 +40,7 @@ def manifest(
         "alpha": config.lora_alpha,
         "target_modules": sorted(config.target_modules),
         "training": {
-            **{name: v for name, v in spec.json().items() if name not in ("base", "parent")},
+            **{name: v for name, v in spec.json().items() if name not in _ELSEWHERE},
             "alpha": config.lora_alpha,
             "learning_rate": trained.learning_rate,
             "epochs": trained.most_epochs,

@@ -8,9 +8,8 @@ for bit.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, TaskType
 from torch.nn import functional
-from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from train.dataset import IGNORED, Example
+from train.durable import Durable
+from train.keeper import Keeper, Report
 from train.spec import TrainingSpec
-
-Report = Callable[[dict[str, Any]], None]
+from train.state import Resumable
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,10 @@ class Trained:
     best_epoch: float
     tokens: int
     tokens_per_s: float
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """The figures of every step."""
+    checkpoints: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
+    """The weights of the last epochs, by their step."""
 
 
 def fine_tune(
@@ -56,9 +59,11 @@ def fine_tune(
     device: str,
     scratch: Path,
     report: Report,
+    durable: Durable | None = None,
 ) -> Trained:
     """Train an adapter on `model`. `report` gets progress after every step and a checkpoint's
-    figures after every epoch."""
+    figures after every epoch. With a `durable` whole states are kept, and gone on from; Paused is
+    raised when training was asked to rest."""
     arguments = SFTConfig(
         output_dir=str(scratch),
         max_length=None,  # truncated and counted by train.dataset
@@ -81,13 +86,13 @@ def fine_tune(
         dataloader_num_workers=0,
         dataloader_pin_memory=False,
         logging_strategy="steps",
-        logging_steps=5,
+        logging_steps=1,  # each step's figures are kept
         eval_strategy="epoch" if validation else "no",
-        save_strategy="no",  # the best weights are a few MB: they are kept in memory
+        save_strategy="no",  # the keeper says when; best weights are a few MB, and in memory
         report_to="none",
         disable_tqdm=True,
     )
-    keeper = _Keeper(spec.patience, report)
+    keeper = Keeper(spec.patience, report, durable)
     trainer = _Trainer(
         model=model,
         args=arguments,
@@ -105,27 +110,26 @@ def fine_tune(
         callbacks=[keeper],
     )
     keeper.trainer = trainer
-    started = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - started
-    keeper.restore()
+    keeper.run()
     trainer.model.eval()
     return Trained(
         model=trainer.model,
         learning_rate=learning_rate,
         most_epochs=epochs,
-        steps=trainer.state.global_step,
-        epochs=round(float(trainer.state.epoch or 0.0), 4),
-        first_loss=keeper.losses[0] if keeper.losses else float("nan"),
-        last_loss=keeper.losses[-1] if keeper.losses else float("nan"),
+        steps=keeper.step,
+        epochs=keeper.epoch,
+        first_loss=keeper.first_loss(),
+        last_loss=keeper.last_loss(),
         best_validation_loss=keeper.best_loss,
         best_epoch=keeper.best_epoch,
         tokens=trainer.tokens_seen,
-        tokens_per_s=round(trainer.tokens_seen / max(seconds, 1e-9), 1),
+        tokens_per_s=round(trainer.tokens_seen / max(keeper.seconds, 1e-9), 1),
+        rows=keeper.rows,
+        checkpoints=keeper.epochs,
     )
 
 
-class _Trainer(SFTTrainer):  # type: ignore[misc]
+class _Trainer(Resumable, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with a loss that projects only supervised positions onto the vocabulary.
 
     On a CPU TRL projects every position (it compacts them only for Triton), which for short answers
@@ -160,86 +164,6 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
             self.tokens_seen += int(inputs["attention_mask"].sum())
             self.supervised_seen += targets.numel()
         return loss
-
-
-class _Keeper(TrainerCallback):
-    """Tells the news, keeps the best epoch's weights, stops when no better one is in sight."""
-
-    def __init__(self, patience: int, report: Report) -> None:
-        self.patience = patience
-        self.report = report
-        self.trainer: Any = None
-        self.losses: list[float] = []
-        self.best_loss: float | None = None
-        self.best_epoch = 0.0
-        self._best: dict[str, torch.Tensor] = {}
-        self._worse = 0
-        self._started = time.monotonic()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._started = time.monotonic()
-        self._tell(state)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._tell(state)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if logs and "loss" in logs:
-            self.losses.append(float(logs["loss"]))
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any
-    ) -> None:
-        loss = float(metrics["eval_loss"])
-        self.report(
-            {
-                "kind": "checkpoint",
-                "step": state.global_step,
-                "metrics": {
-                    "step": state.global_step,
-                    "epoch": round(float(state.epoch), 4),
-                    "train_loss": self.losses[-1] if self.losses else None,
-                    "valid_loss": round(loss, 6),
-                    "valid_mean_token_accuracy": metrics.get("eval_mean_token_accuracy"),
-                },
-            }
-        )
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_loss, self.best_epoch = round(loss, 6), round(float(state.epoch), 4)
-            self._best = {name: p.detach().clone() for name, p in self._adapter()}
-            self._worse = 0
-        else:
-            self._worse += 1
-            control.should_training_stop = self._worse >= self.patience
-
-    def restore(self) -> None:
-        """Put the best epoch's weights back."""
-        with torch.no_grad():
-            for name, parameter in self._adapter():
-                if name in self._best:
-                    parameter.copy_(self._best[name])
-
-    def _adapter(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(n, p) for n, p in self.trainer.model.named_parameters() if p.requires_grad]
-
-    def _tell(self, state: Any) -> None:
-        spent = time.monotonic() - self._started
-        done, steps = state.global_step, state.max_steps
-        self.report(
-            {
-                "kind": "progress",
-                "phase": "training",
-                "step": done,
-                "steps": steps,
-                "epoch": round(float(state.epoch or 0.0), 3),
-                "loss": self.losses[-1] if self.losses else None,
-                "valid_loss": self.best_loss,
-                "tokens_per_s": round(self.trainer.tokens_seen / spent, 1) if done else None,
-                "eta_s": round(spent / done * (steps - done), 1) if done else None,
-                "tokens": self.trainer.tokens_seen,
-                "supervised_tokens": self.trainer.supervised_seen,
-            }
-        )
 
 
 def _columns(examples: Sequence[Example]) -> Dataset:
