@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from registry.store import Store, sha256_file
+from registry.store import Store
 from train.run import Task, main
 
 SPEC = {
@@ -82,7 +82,7 @@ def task(base: Path, **fields: Any) -> Task:
         "tenant": "acme", "adapter": "tickets", "base": str(base), "base_name": base.name,
         "spec": SPEC, "answers": {"kind": "label"}, "training": "training.jsonl",
         "validation": None, "parent": None, "device": "cpu", "threads": 1, "nice": 0,
-        "evaluation_rows": 6, "few_shot": 0, "probes": 4, "checkpoint_s": 0.0,
+        "evaluation_rows": 6, "few_shot": 0, "probes": 4, "checkpoint_s": 0.05,
     }  # fmt: skip
     return Task(**{**options, **fields})
 
@@ -108,10 +108,18 @@ def latest(job: Path) -> Path | None:
     return states[-1] if states else None
 
 
-def kill_at_random(process: Forked, rng: random.Random, lines: int, gap: float) -> dict[str, Any]:
-    """Kill it after a random line of news and a random wait, or while it writes a state."""
+def kill_at_random(
+    process: Forked, rng: random.Random, way: int, lines: int, gap: float
+) -> dict[str, Any]:
+    """Kill it after a random line of news and a random wait, while it writes a state, or in a
+    phase after training."""
     partial = process.folder / "trainer"
-    if rng.random() < 0.25:
+    if way == 1:
+        phase = rng.choice(("evaluating", "probing"))
+        while not any(line.get("phase") == phase for line in process.lines) and process.hear():
+            pass
+        time.sleep(rng.random() * gap / 4)
+    elif way == 3:
         after = rng.randrange(12)
         while len({p for line in process.lines if (p := line.get("path"))}) < after:
             if not process.hear():
@@ -140,8 +148,12 @@ def kill_at_random(process: Forked, rng: random.Random, lines: int, gap: float) 
 
 def starve(job: Path, base: Path, limit: int, room: int) -> dict[str, Any]:
     """The outcome of a process that gets no more than `room` bytes of something once it trains."""
-    process = Forked(job, task(base))
-    while not any(line.get("step") for line in process.lines) and process.hear():
+    rows = [json.loads(line) for line in (job / "training.jsonl").read_text().splitlines()]
+    for row in rows:  # long ones: the first step takes hundreds of megabytes, and a while
+        row["messages"][0]["content"] += " parcel" * 900
+    (job / "training.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    process = Forked(job, task(base, spec={**SPEC, "batch_size": 8}))
+    while not any("steps" in line for line in process.lines) and process.hear():
         pass
     if limit == resource.RLIMIT_AS:
         pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
@@ -163,10 +175,11 @@ def pause(root: Path, base: Path) -> dict[str, Any]:
     state = latest(job)
     assert state is not None
     told = [line["step"] for line in process.lines if line["kind"] == "state"]
+    last = max(line.get("step", 0) for line in process.lines)
     shutil.move(state, heir / "state")
     process = Forked(heir, task(base, resume="state"))
     assert process.end() == 0, (heir / "process.log").read_text()
-    return {"code": code, "told": told, "digests": digests(heir)}
+    return {"code": code, "told": told, "last": last, "digests": digests(heir)}
 
 
 def unfit(root: Path, base: Path) -> dict[str, Any]:
@@ -198,12 +211,13 @@ def many(root: Path, kills: int, seed: int) -> dict[str, Any]:
     found = []
     for number in range(kills):
         job = folder(root, f"killed-{number}")
-        moment = kill_at_random(Forked(job, task(base)), rng, lines, gap)
+        moment = kill_at_random(Forked(job, task(base)), rng, number % 5, lines, gap)
         state = latest(job)
         heir = folder(root, f"heir-{number}")
         if state is not None:
             shutil.move(state, heir / "state")
-        process = Forked(heir, task(base, resume="state" if state else None))
+        resume = "state" if state else None
+        process = Forked(heir, task(base, resume=resume, checkpoint_s=1e6))
         assert process.end() == 0, (heir / "process.log").read_text()
         told = [line["message"] for line in process.lines if line["kind"] == "event"]
         found.append({**moment, "digests": digests(heir), "told": told})
@@ -216,7 +230,6 @@ def many(root: Path, kills: int, seed: int) -> dict[str, Any]:
         "unfit": unfit(root, base),
         "disk": starve(folder(root, "disk"), base, resource.RLIMIT_FSIZE, 20_000),
         "memory": starve(folder(root, "memory"), base, resource.RLIMIT_AS, 0),
-        "weights": sha256_file(whole / "adapter" / "adapter_model.safetensors"),
         "metrics": (whole / "metrics.csv").read_text(),
         "manifest": json.loads((whole / "checkpoint-15" / "switchyard.json").read_text()),
         "took_s": round(time.monotonic() - began, 1),
