@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from train import state as states
-from train.durable import Durable, Paused
+from train.durable import Durable, Paused, Wish
 
 Report = Callable[[dict[str, Any]], None]
 _SMOOTH = 5
@@ -74,7 +73,7 @@ class Keeper(TrainerCallback):
             self.trainer._load_from_checkpoint(resume)
             self._freeze()
         else:
-            with self.durable.wish if self.durable else nullcontext():
+            with self.durable.wish if self.durable is not None else Wish():
                 self.trainer.train(resume_from_checkpoint=resume)
                 self._freeze()
         if self.durable is not None and self.durable.wish.asked:
