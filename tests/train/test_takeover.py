@@ -47,7 +47,8 @@ def test_a_worker_that_is_killed_hands_its_job_to_another_which_ends_with_the_sa
     folder, registry = tmp_path, sqlite_registry
     make_base(folder / "base")
     (folder / "training.jsonl").write_bytes(jsonl(tickets(25)))
-    run(folder, task(folder / "base", checkpoint_s=1e6), lambda _: None)  # uninterrupted
+    whole = task(folder / "base", checkpoint_s=1e6, evaluation_rows=200)
+    run(folder, whole, lambda _: None)  # uninterrupted
     registry.tenants.create("acme")
     registry.adapters.create("acme", "tickets", "base", answers={"kind": "label"})
     file = registry.upload("acme", "training.jsonl", (folder / "training.jsonl").read_bytes())
