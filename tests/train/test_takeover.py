@@ -56,10 +56,12 @@ def test_a_worker_that_is_killed_hands_its_job_to_another_which_ends_with_the_sa
     where = [registry.database.url, registry.store.url, str(folder / "base"), str(tmp_path / "a")]
     deadline = time.monotonic() + 240
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(SCRIPT), *where]) as doomed:
-        while (state := registry.jobs.get(job.id).state_digest) is None:
-            assert time.monotonic() < deadline and doomed.poll() is None, "no state was kept"
-            time.sleep(0.02)
-        doomed.kill()
+        try:
+            while (state := registry.jobs.get(job.id).state_digest) is None:
+                assert time.monotonic() < deadline and doomed.poll() is None, "no state was kept"
+                time.sleep(0.02)
+        finally:
+            doomed.kill()
     options = {"base": str(folder / "base"), "scratch": tmp_path / "b", "nice": 0, "threads": 1}
     heir = Worker(registry, WorkerSettings(name="heir", **options), Metrics())
     heir.startup()
