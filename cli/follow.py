@@ -37,6 +37,15 @@ def shown(*, quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
     """Show a job until it ends; returns it when it succeeded. Raises JobFailed."""
+    job = show(registry, job_id, interval=interval)
+    if job.state != "succeeded":
+        raise JobFailed(jobs.failure(job))
+    return job
+
+
+def show(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
+    """Show a job until it ends, however it does: events as lines, and on a terminal a live one
+    with step, loss, tokens/s and the time left."""
     from rich.progress import Progress
 
     screen = render.console()
@@ -49,10 +58,7 @@ def follow(registry: Registry, job_id: str, *, interval: float = 0.3) -> Job:
         def on_progress(job: Job) -> None:
             _advance(progress, task, job.progress, job.state)
 
-        job = watch(registry, job_id, on_event, on_progress, interval)
-    if job.state != "succeeded":
-        raise JobFailed(jobs.failure(job))
-    return job
+        return watch(registry, job_id, on_event, on_progress, interval)
 
 
 def watch(

@@ -87,6 +87,11 @@ def events(
     from registry.jobs import FINAL
 
     with opened(context) as registry:
+        if follow and not as_json and render.console().is_terminal:
+            from cli.follow import show
+
+            show(registry, job_id)
+            return
         after = 0
         values: list[dict[str, Any]] = []
         while True:
@@ -121,6 +126,8 @@ def news(progress: dict[str, Any], error: dict[str, Any] | None) -> str:
         parts.append(f"step {progress.get('step', 0)}/{progress['steps']}")
     if isinstance(progress.get("loss"), int | float):
         parts.append(f"loss {progress['loss']:.3f}")
+    if isinstance(progress.get("tokens_per_s"), int | float):
+        parts.append(f"{progress['tokens_per_s']:.0f} tokens/s")
     if isinstance(progress.get("eta_s"), int | float):
         parts.append(f"{progress['eta_s']:.0f} s left")
     return ", ".join(parts)

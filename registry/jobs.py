@@ -3,10 +3,11 @@ worker's job is taken over by another. Named and stated as in the OpenAI fine-tu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import JSON, ForeignKey, func, or_, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import InvalidTransition, LeaseLost, NotFound
@@ -149,25 +150,42 @@ class Jobs:
         with self._database.read() as session:
             return [*session.scalars(query)]
 
-    def lease(self, worker: str, seconds: float = 60.0) -> Job | None:
-        """The oldest job of the highest priority that waits, or whose worker fell silent; None when
-        there is none.
+    def lease(
+        self, worker: str, seconds: float = 60.0, *, tenant_jobs: int | None = None
+    ) -> Job | None:
+        """The next job that waits, or whose worker fell silent; None when there is none.
 
-        Two workers never get the same job: the row is locked while it is taken.
+        The highest priority goes first; among equals the tenant with the fewest running jobs, then
+        the one whose last start is longest ago, then the oldest job: who enqueues a hundred does
+        not keep another's one waiting. No tenant gets more than `tenant_jobs` at once. Two workers
+        never get the same job: the row is locked while it is taken.
         """
         at = now()
+        other = aliased(Job)
+        running = (
+            select(func.count())
+            .where(other.tenant == Job.tenant, other.state == "running", other.lease_until >= at)
+            .scalar_subquery()
+        )
+        other = aliased(Job)
+        last_start = (
+            select(func.coalesce(func.max(other.started_at), 0.0))
+            .where(other.tenant == Job.tenant)
+            .scalar_subquery()
+        )
+        due = or_(
+            Job.state == "queued",
+            (Job.state == "running") & (func.coalesce(Job.lease_until, 0.0) < at),
+        )
+        query = select(Job).where(due)
+        if tenant_jobs is not None:
+            query = query.where(running < tenant_jobs)
         with self._database.write() as session:
+            queue(session, "leases")  # who counts must see what was taken a moment ago
             job = session.scalar(
-                select(Job)
-                .where(
-                    or_(
-                        Job.state == "queued",
-                        (Job.state == "running") & (func.coalesce(Job.lease_until, 0.0) < at),
-                    )
-                )
-                .order_by(Job.priority.desc(), Job.created_at, Job.id)
+                query.order_by(Job.priority.desc(), running, last_start, Job.created_at, Job.id)
                 .limit(1)
-                .with_for_update(skip_locked=True)
+                .with_for_update(skip_locked=True, of=Job)
             )
             if job is None:
                 return None
@@ -196,8 +214,9 @@ class Jobs:
                 job.progress = progress
         return job
 
-    def release(self, job_id: str, worker: str) -> None:
-        """Put a job back, for another worker to take (a worker that is shutting down).
+    def release(self, job_id: str, worker: str, *, failed: bool = False) -> None:
+        """Put a job back, for another worker to take (a worker that is shutting down). The attempt
+        counts only if it `failed`.
 
         One that was to be cancelled is cancelled, one that was to pause is paused: nobody is left
         to do it.
@@ -211,13 +230,22 @@ class Jobs:
                 _pause(session, job)
                 return
             job.state, job.lease_owner, job.lease_until = "queued", None, None
+            if not failed:
+                job.attempts = max(0, job.attempts - 1)
             session.add(JobEvent(job_id=job_id, level="warn", message=f"Put back by {worker}"))
 
     def succeed(
-        self, job_id: str, worker: str, digest: str, result: JsonObject | None = None
+        self,
+        job_id: str,
+        worker: str,
+        digest: str,
+        result: JsonObject | None = None,
+        files: Sequence[str] = (),
     ) -> Job:
-        """Raises LeaseLost."""
-        return self._finish(job_id, worker, "succeeded", digest=digest, result=result or {})
+        """`files` are the ids of files that the job made. Raises LeaseLost."""
+        return self._finish(
+            job_id, worker, "succeeded", digest=digest, result=result or {}, files=files
+        )
 
     def fail(self, job_id: str, worker: str, code: str, message: str, param: str = "") -> Job:
         """`message` is for the tenant: what was wrong, where, what was expected."""
@@ -281,11 +309,23 @@ class Jobs:
         return job
 
     def keep_state(self, job_id: str, worker: str, digest: str) -> Job:
-        """From now on training goes on from this folder of the store. Raises LeaseLost."""
+        """From now on training goes on from this folder of the store. Raises LeaseLost.
+
+        A job that gets on is not one that no worker survives: `attempts` begins anew.
+        """
         with self._database.write() as session:
             job = _held(session, job_id, worker)
-            job.state_digest = digest
+            job.state_digest, job.attempts = digest, 0
         return job
+
+    def forget_state(self, job_id: str, digest: str) -> None:
+        """The state is gone, if it still is this one. Raises NotFound."""
+        with self._database.write() as session:
+            job = session.get(Job, job_id, with_for_update=True)
+            if job is None:
+                raise NotFound("job", job_id)
+            if job.state_digest == digest:
+                job.state_digest = None
 
     def tell(
         self,
@@ -311,10 +351,16 @@ class Jobs:
     def add_checkpoint(
         self, job_id: str, step: int, metrics: JsonObject, digest: str | None = None
     ) -> Checkpoint:
-        """Keep a checkpoint's figures, and its digest if its content was stored."""
-        checkpoint = Checkpoint(job_id=job_id, step=step, metrics=metrics, digest=digest)
+        """Keep a checkpoint's figures, and its digest if its content was stored. A step that is
+        told again, as by a worker that took the job over, is one checkpoint still."""
         with self._database.write() as session:
-            session.add(checkpoint)
+            query = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.step == step)
+            checkpoint = session.scalars(query).first()
+            if checkpoint is None:
+                checkpoint = Checkpoint(job_id=job_id, step=step)
+                session.add(checkpoint)
+            checkpoint.metrics = metrics
+            checkpoint.digest = digest or checkpoint.digest
         return checkpoint
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
@@ -332,9 +378,11 @@ class Jobs:
         digest: str | None = None,
         result: JsonObject | None = None,
         error: JsonObject | None = None,
+        files: Sequence[str] = (),
     ) -> Job:
         with self._database.write() as session:
             job = _held(session, job_id, worker)
+            job.result_files = [*files]
             _finish(session, job, state, digest=digest, result=result, error=error)
         return job
 
@@ -361,6 +409,7 @@ def _finish(
 
 def _pause(session: Session, job: Job) -> None:
     job.state, job.pause_requested = "paused", False
+    job.attempts = max(0, job.attempts - 1)  # it was not begun in vain
     job.lease_owner, job.lease_until = None, None
     session.add(JobEvent(job_id=job.id, message="Paused"))
 

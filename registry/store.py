@@ -145,6 +145,15 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
             shutil.rmtree(damaged, ignore_errors=True)
 
+    def remove(self, digest: str) -> None:
+        """Take a folder out; its manifest first, so that no half of it can be read. One that is not
+        there is no error. For what nobody refers to: a version's files must stay."""
+        where = self._folder(digest)
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(f"{where}/{MANIFEST}")
+        with suppress(FileNotFoundError):
+            self._fs.rm(where, recursive=True)
+
     def find(self, prefix: str) -> str:
         """The whole digest of the one folder whose digest begins so.
 

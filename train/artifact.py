@@ -21,6 +21,8 @@ from train.spec import TrainingSpec
 
 CREATED_BY = "switchyard 0.1.0"
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers")
+_ELSEWHERE = ("base", "parent", "checkpoints")
+"""Options that are told elsewhere in the manifest, or that leave no trace in the weights."""
 
 
 def manifest(
@@ -48,7 +50,7 @@ def manifest(
         "alpha": config.lora_alpha,
         "target_modules": sorted(config.target_modules),
         "training": {
-            **{name: v for name, v in spec.json().items() if name not in ("base", "parent")},
+            **{name: v for name, v in spec.json().items() if name not in _ELSEWHERE},
             "alpha": config.lora_alpha,
             "learning_rate": trained.learning_rate,
             "epochs": trained.most_epochs,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,21 @@ class Child:
         text = (self.folder / _LOG).read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
+    def pause(self) -> None:
+        """Ask it to keep its state and end, with the exit code PAUSED_EXIT."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # it has ended already
+            self._process.stdin.write(b"pause\n")
+            self._process.stdin.flush()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for its end; False if it outlasts `timeout` seconds."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def stop(self, timeout: float = 5.0) -> None:
         """End it: kindly at first, by SIGKILL after `timeout` seconds."""
         self._process.terminate()
@@ -86,7 +102,8 @@ class Child:
         self._reader.join(timeout=10)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -13,6 +13,10 @@ TrainingError(code, message, param)
 
 from __future__ import annotations
 
+import errno
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class TrainingError(Exception):
     """Base of what ends a job; `param` names the option or file that is at fault."""
@@ -59,3 +63,17 @@ class DiskFull(TrainingError):
     """The disk is full."""
 
     code = "disk_full"
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether there is no room left, or none allowed, for what was to be written.
+
+    safetensors and torch raise errors of their own, with the system's number or none in the text.
+    """
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    text = str(error)
+    return any(f"os error {number}" in text for number in _NO_ROOM) or (
+        isinstance(error, RuntimeError)
+        and ("PytorchStreamWriter failed" in text or "inline_container" in text)
+    )

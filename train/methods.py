@@ -90,9 +90,8 @@ def arguments(
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
         "logging_strategy": "steps",
-        "logging_steps": 5,
-        "logging_first_step": True,
-        "save_strategy": "no",  # the best weights are a few MB: they are kept in memory
+        "logging_steps": 1,  # each step's figures are kept
+        "save_strategy": "no",  # the keeper says when; best weights are a few MB, and in memory
         "report_to": "none",
         "disable_tqdm": True,
     }

@@ -18,6 +18,7 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from train import methods
 from train.dataset import Example
 from train.spec import TrainingSpec
+from train.state import Resumable
 
 _REFERENCE = "ref"  # TRL's name for the frozen copy
 
@@ -58,7 +59,7 @@ def drop_reference(model: Any) -> None:
         model.delete_adapter(_REFERENCE)
 
 
-class _Dpo(DPOTrainer):  # type: ignore[misc]
+class _Dpo(Resumable, DPOTrainer):  # type: ignore[misc]
     """TRL's, on rows that are tokenised already."""
 
     tokens_seen = 0
@@ -72,7 +73,7 @@ class _Dpo(DPOTrainer):  # type: ignore[misc]
         return super().compute_loss(model, inputs, *rest, **more)
 
 
-class _Kto(KTOTrainer):  # type: ignore[misc]
+class _Kto(Resumable, KTOTrainer):  # type: ignore[misc]
     """TRL's, on rows that are tokenised already."""
 
     tokens_seen = 0

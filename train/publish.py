@@ -31,3 +31,31 @@ def publish(registry: Registry, job: Job, folder: Path, outcome: dict[str, Any])
         parent=outcome["manifest"]["parent"],
         job_id=job.id,
     )
+
+
+def publish_checkpoints(
+    registry: Registry, job: Job, folder: Path, outcome: dict[str, Any]
+) -> list[Version]:
+    """Put the adapters of a finished job's last epochs into store and registry, each as a version
+    with a step. `folder` is the job's. Raises as `publish` does."""
+    known = {found.step: found.metrics for found in registry.jobs.checkpoints(job.id)}
+    versions = []
+    for made in outcome.get("checkpoints", ()):
+        step = made["step"]
+        digest = registry.store.publish(folder / made["path"])
+        versions.append(
+            registry.versions.publish(
+                job.tenant,
+                job.adapter,
+                digest,
+                manifest=made["manifest"],
+                evaluation={},
+                verdict="insufficient",
+                reasons={"summary": f"a checkpoint of {job.id}, after step {step}"},
+                parent=made["manifest"]["parent"],
+                job_id=job.id,
+                step=step,
+            )
+        )
+        registry.jobs.add_checkpoint(job.id, step, known.get(step, {"step": step}), digest)
+    return versions

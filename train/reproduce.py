@@ -18,17 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monitoring.metrics import Metrics
 from registry import Registry
 from registry.errors import NotFound
 from registry.store import canonical, folder_manifest
 from registry.versions import Version
 from train.child import Child
 from train.errors import TrainingError
+from train.layout import lay_out
 from train.run import Task
 from train.settings import WorkerSettings
 from train.spec import TrainingSpec
-from train.worker import Worker
 
 WEIGHTS = "adapter_model.safetensors"
 _MANIFEST = "switchyard.json"
@@ -111,7 +110,7 @@ def task_of(
         )
     try:
         job = registry.jobs.get(version.job_id)
-        task = Worker(registry, settings, Metrics()).prepare(job, folder)
+        task = lay_out(registry, settings, job, folder)
     except NotFound as error:
         raise NotReproducible(
             f"What {version.served_name} was made from is gone: {error}"

@@ -2,28 +2,32 @@
 
 Knows nothing about the registry: it reads `task.json` and the data files in FOLDER, writes JSON
 lines of news to its standard output, and leaves `adapter/` and `outcome.json` there. It ends at
-once when its standard input closes, so that it never outlives the worker that started it.
+once when its standard input closes, so that it never outlives the worker that started it; the line
+`pause` there makes it keep its state and end with PAUSED_EXIT.
 """
 
 from __future__ import annotations
 
-import errno
+import hashlib
 import json
 import os
+import shutil
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from registry.store import canonical
 from train import combinations
 from train import rows as files
 from train.answers import Answers
-from train.errors import DiskFull, InvalidTrainingFile, OutOfMemory, TrainingError
+from train.durable import PAUSED_EXIT, Durable, Paused, Wish
+from train.errors import DiskFull, InvalidTrainingFile, OutOfMemory, TrainingError, disk_is_full
 from train.rows import Row
 from train.spec import TrainingSpec
 from train.split import Split, rank_by_hash, separate, split
@@ -50,6 +54,16 @@ class Task:
     evaluation_rows: int
     few_shot: int
     probes: int
+    resume: str | None = None
+    """The state to go on from."""
+    checkpoint_s: float = 60.0
+    """The most seconds of training between two states."""
+
+    @property
+    def checkpoints(self) -> int:
+        """How many epochs' adapters to make besides the final one: none of what is compiled."""
+        spec = TrainingSpec.parse(self.spec)
+        return spec.checkpoints if spec.method == "lora" else 0
 
 
 class Clock:
@@ -73,8 +87,8 @@ class Clock:
         return {**self.seconds, "total": round(time.monotonic() - self._began, 2)}
 
 
-def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
-    """The whole pipeline. Returns the outcome; raises TrainingError."""
+def run(folder: Path, task: Task, report: Report, wish: Wish | None = None) -> dict[str, Any]:
+    """The whole pipeline. Returns the outcome; raises TrainingError, and Paused by `wish`."""
     clock = Clock(report)
     spec = TrainingSpec.parse(task.spec)
     combinations.check(spec, task.device)
@@ -82,11 +96,17 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         data, skipped = read(folder, task, spec)
         if skipped:
             report({"kind": "event", "level": "warn", "message": skipped})
-    return learn(folder, task, spec, data, clock, report)
+    return learn(folder, task, spec, data, clock, report, wish)
 
 
 def learn(
-    folder: Path, task: Task, spec: TrainingSpec, data: Split, clock: Clock, report: Report
+    folder: Path,
+    task: Task,
+    spec: TrainingSpec,
+    data: Split,
+    clock: Clock,
+    report: Report,
+    wish: Wish | None = None,
 ) -> dict[str, Any]:
     """From divided rows to the adapter's folder and the outcome. Raises TrainingError."""
     combinations.check_rows(spec, [*data.train, *data.validation])
@@ -95,7 +115,7 @@ def learn(
         import torch
 
         from registry.fingerprint import base_fingerprint
-        from train import artifact, compile, dataset, likelihood, methods, search, verdict
+        from train import artifact, compile, dataset, likelihood, methods, search, state, verdict
         from train.evaluate import evaluate
         from train.model import Base
         from train.probes import probe
@@ -116,10 +136,19 @@ def learn(
     _tell_data(report, data, supervision.json())
     if advice := spec.advice(len(data.train), task.spec):
         report({"kind": "event", "level": "info", "message": advice})
+    dataset_sha256 = files.digest([*data.train, *data.validation])
+    durable = Durable(
+        folder / "states",
+        every_s=task.checkpoint_s,
+        resume=None if task.resume is None else folder / task.resume,
+        key=_key(task, fingerprint, dataset_sha256),
+        checkpoints=task.checkpoints,
+        wish=wish or Wish(),
+    )
     rate = spec.learning_rate_for(base.hidden_size)
     epochs = spec.epochs_for(supervision.supervised / supervision.rows)
 
-    def train_with(options: TrainingSpec, report: Report) -> Any:
+    def train_with(options: TrainingSpec, report: Report, durable: Durable | None = None) -> Any:
         return fine_tune(
             model,
             base.tokenizer,
@@ -131,6 +160,7 @@ def learn(
             device=base.device,
             scratch=folder / "trainer",
             report=report,
+            durable=durable,
         )
 
     searched = None
@@ -142,7 +172,7 @@ def learn(
             )
         spec = searched.spec
     with clock.phase("training"):
-        trained = train_with(spec, report)
+        trained = train_with(spec, report, durable)
     if methods.rank():  # trained along with the first process, which does the rest
         return {}
     compiled: dict[str, Any] = {}
@@ -158,7 +188,7 @@ def learn(
         adapter=task.adapter,
         base_name=task.base_name,
         fingerprint=fingerprint,
-        dataset_sha256=files.digest([*data.train, *data.validation]),
+        dataset_sha256=dataset_sha256,
         rows={"train": len(data.train), "validation": len(data.validation)},
         searched=searched.json() if searched else None,
     )
@@ -210,6 +240,17 @@ def learn(
         probes = probe(model, base, data.validation, data.train, task.probes)
     with clock.phase("writing"):
         artifact.write(folder / "adapter", trained, facts, probes)
+        (folder / "metrics.csv").write_text(step_metrics(trained.rows), encoding="utf-8")
+    checkpoints = []
+    with clock.phase("checkpoints"):
+        for step, weights in sorted(trained.checkpoints.items()):
+            state.put(model, weights)
+            probes = probe(model, base, data.validation, data.train, task.probes)
+            made = {**facts, "step": step}
+            artifact.write(
+                folder / f"checkpoint-{step}", replace(trained, model=model), made, probes
+            )
+            checkpoints.append({"step": step, "path": f"checkpoint-{step}", "manifest": made})
     figures |= {
         "loss": trained.best_validation_loss,
         "train_loss": trained.last_loss,
@@ -222,6 +263,7 @@ def learn(
         "evaluation": figures,
         "verdict": judged.verdict,
         "reasons": judged.reasons,
+        "checkpoints": checkpoints,
         "result": {
             "seconds": clock.total(),
             "data": {
@@ -278,6 +320,25 @@ def read(folder: Path, task: Task, spec: TrainingSpec) -> tuple[Split, str]:
     return Split(divided.train, measured, divided.left_out), warning
 
 
+def step_metrics(rows: list[dict[str, Any]]) -> str:
+    """The figures of every step as CSV, with OpenAI's columns; empty where there is none."""
+    columns = (
+        "step",
+        "train_loss",
+        "train_accuracy",
+        "valid_loss",
+        "valid_mean_token_accuracy",
+    )
+    lines = [",".join("" if row.get(c) is None else str(row[c]) for c in columns) for row in rows]
+    return "\n".join([",".join(columns), *lines]) + "\n"
+
+
+def _key(task: Task, fingerprint: dict[str, str], dataset_sha256: str) -> str:
+    """What a state belongs to: these options, this base, these rows."""
+    spec = asdict(TrainingSpec.parse(task.spec))
+    return hashlib.sha256(canonical([spec, fingerprint, dataset_sha256])).hexdigest()
+
+
 def _tell_data(report: Report, data: Split, supervision: dict[str, Any]) -> None:
     lost, cut = supervision["lost_rows"], supervision["cut_rows"]
     message = (
@@ -315,7 +376,6 @@ def main(folder: Path) -> int:
     """Run the task in `folder`; 0 when there is an outcome, an error included."""
     news = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the news
-    threading.Thread(target=_die_with_parent, daemon=True).start()
     lock = threading.Lock()
     first = os.environ.get("RANK", "0") == "0"
 
@@ -324,26 +384,37 @@ def main(folder: Path) -> int:
             with lock:
                 news.write(json.dumps(message) + "\n")
 
+    def leave() -> None:
+        with lock:  # no line of news is cut
+            os._exit(PAUSED_EXIT)
+
+    wish = Wish(leave)
+    threading.Thread(target=_obey, args=(wish,), daemon=True).start()
     task = Task(**json.loads((folder / "task.json").read_text(encoding="utf-8")))
     os.nice(task.nice)
     try:
-        outcome = run(folder, task, report)
+        outcome = run(folder, task, report, wish)
+    except Paused:
+        return PAUSED_EXIT
     except TrainingError as error:
         outcome = _error(error)
     except MemoryError:
         outcome = _error(_out_of_memory(task))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        outcome = _error(
-            DiskFull("The worker's disk is full: free some space and start the job again")
-        )
-    except RuntimeError as error:
-        # torch says so in words: "can't allocate memory", "CUDA out of memory".
-        if "allocate memory" not in str(error) and "out of memory" not in str(error):
-            raise
+    except Exception as error:
+        # torch says in words what is wrong: "can't allocate memory", "CUDA out of memory".
         traceback.print_exc()
-        outcome = _error(_out_of_memory(task))
+        if disk_is_full(error):
+            for name in ("trainer", "states", "adapter", "quantised"):  # room for the outcome
+                shutil.rmtree(folder / name, ignore_errors=True)
+            outcome = _error(
+                DiskFull("The worker's disk is full: free some space and start the job again")
+            )
+        elif isinstance(error, RuntimeError) and (
+            "allocate memory" in str(error) or "out of memory" in str(error)
+        ):
+            outcome = _error(_out_of_memory(task))
+        else:
+            raise
     if not first:
         return 0
     partial = folder / "outcome.json.tmp"
@@ -365,10 +436,11 @@ def _out_of_memory(task: Task) -> OutOfMemory:
     )
 
 
-def _die_with_parent() -> None:
-    # The worker holds the other end and never writes: a read returns when it is gone.
-    while os.read(0, 4096):
-        pass
+def _obey(wish: Wish) -> None:
+    # The worker holds the other end: a read that returns nothing says that it is gone.
+    while said := os.read(0, 4096):
+        if b"pause" in said:
+            wish.ask()
     os._exit(3)
 
 

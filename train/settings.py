@@ -32,7 +32,13 @@ class WorkerSettings:
     renew_s: float = field(default=2.0, metadata=_between(0.05, 600))
     """How often a lease is renewed, progress told and a wish to cancel seen."""
     max_attempts: int = field(default=5, metadata=_between(1, 1000))
-    """A job that was begun this often and never came to an end is given up."""
+    """A job that was begun this often and never got any further is given up."""
+    checkpoint_s: float = field(default=60.0, metadata=_between(0, 86_400))
+    """The most seconds of training that a dead worker can cost."""
+    pause_s: float = field(default=30.0, metadata=_between(0, 3600))
+    """How long a job that is to rest may take to keep its state: a step, or an evaluation."""
+    tenant_jobs: int = field(default=2, metadata=_between(1, 100_000))
+    """The most jobs of one tenant that run at once, on all workers together."""
     evaluation_rows: int = field(default=200, metadata=_between(1, 100_000))
     few_shot: int = field(default=8, metadata=_between(0, 64))
     """Examples in the prompt of the few-shot baseline."""

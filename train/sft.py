@@ -7,9 +7,8 @@ machine and thread count give the same weights, bit for bit.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from trl import SFTConfig, SFTTrainer
 from train import methods, preferences
 from train.combinations import PREFERENCES
 from train.dataset import IGNORED, Example
-from train.keeper import Keeper
+from train.durable import Durable
+from train.keeper import Keeper, Report
 from train.spec import TrainingSpec
-
-Report = Callable[[dict[str, Any]], None]
+from train.state import Resumable
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,10 @@ class Trained:
     best_epoch: float
     tokens: int
     tokens_per_s: float
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """The figures of every step."""
+    checkpoints: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
+    """The weights of the last epochs, by their step."""
 
 
 def fine_tune(
@@ -55,13 +58,15 @@ def fine_tune(
     device: str,
     scratch: Path,
     report: Report,
+    durable: Durable | None = None,
 ) -> Trained:
     """Train on `model`: a base, or a PEFT model whose adapter preferences go on from.
 
     `report` gets progress after every step and a checkpoint's figures after every epoch. With
-    method "full" the result is the base itself, changed; otherwise a PEFT model.
+    method "full" the result is the base itself, changed; otherwise a PEFT model. With a `durable`
+    whole states are kept, and gone on from; Paused is raised when training was asked to rest.
     """
-    keeper = Keeper(spec.patience, report)
+    keeper = Keeper(spec.patience, report, durable)
     settings = methods.arguments(
         spec,
         len(train),
@@ -74,10 +79,7 @@ def fine_tune(
     make = preferences.trainer if spec.objective in PREFERENCES else _supervised
     trainer = make(model, tokenizer, train, validation, spec, settings, keeper)
     keeper.trainer = trainer
-    started = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - started
-    keeper.restore()
+    keeper.run()
     trainer.model.eval()
     if spec.objective in PREFERENCES:
         preferences.drop_reference(trainer.model)
@@ -85,14 +87,16 @@ def fine_tune(
         model=trainer.model,
         learning_rate=learning_rate,
         most_epochs=epochs,
-        steps=trainer.state.global_step,
-        epochs=round(float(trainer.state.epoch or 0.0), 4),
-        first_loss=keeper.losses[0] if keeper.losses else float("nan"),
-        last_loss=keeper.losses[-1] if keeper.losses else float("nan"),
+        steps=keeper.step,
+        epochs=keeper.epoch,
+        first_loss=keeper.first_loss(),
+        last_loss=keeper.last_loss(),
         best_validation_loss=keeper.best_loss,
         best_epoch=keeper.best_epoch,
         tokens=trainer.tokens_seen,
-        tokens_per_s=round(trainer.tokens_seen / max(seconds, 1e-9), 1),
+        tokens_per_s=round(trainer.tokens_seen / max(keeper.seconds, 1e-9), 1),
+        rows=keeper.rows,
+        checkpoints=keeper.epochs,
     )
 
 
@@ -130,7 +134,7 @@ def _supervised(
     )
 
 
-class _Trainer(SFTTrainer):  # type: ignore[misc]
+class _Trainer(Resumable, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer with a loss that projects only supervised positions onto the vocabulary.
 
     On a CPU TRL projects every position (it compacts them only for Triton), which for short answers
@@ -171,7 +175,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         return loss
 
 
-class _Packed(SFTTrainer):  # type: ignore[misc]
+class _Packed(Resumable, SFTTrainer):  # type: ignore[misc]
     """TRL's own, counting tokens: packs are one row without padding, kept apart by positions."""
 
     tokens_seen = 0

@@ -42,6 +42,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {
     "max_length": (16, 131_072),
     "seed": (0, 2**31 - 1),
     "patience": (1, 1000),
+    "checkpoints": (0, 100),
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
     "alpha": (0.001, 4096.0),
@@ -71,7 +72,8 @@ class TrainingSpec:
     is compiled into a plain LoRA of `rank` afterwards. `gradient_accumulation` batches of
     `batch_size` make one step. `beta` holds a preference's adapter to the base. `replay` mixes in
     so many general rows for each of the tenant's own, against forgetting; `search` is the number
-    of trials for better options, 0 for none.
+    of trials for better options, 0 for none. `checkpoints` is the number of last epochs whose
+    adapters can be served too, each by its own name.
     """
 
     objective: str = "sft"
@@ -96,6 +98,7 @@ class TrainingSpec:
     packing: bool = False
     replay: float = 0.0
     search: int = 0
+    checkpoints: int = 0
     keep_good_rows: bool = False
     suffix: str | None = None
     parent: str | None = None

@@ -1,8 +1,8 @@
 """The worker: takes training jobs from the registry, one at a time, and brings each to an end.
 
 It holds a job by a lease that it renews; what trains is a child process. A worker that is told to
-stop puts its job back, one that dies loses its lease, and in both cases another worker begins the
-job anew. Imports no torch.
+stop puts its job back, one that dies loses its lease, and in both cases another worker goes on from
+the last state that was kept. Imports no torch.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from registry import Registry
 from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
 from registry.jobs import Job
 from train.child import Child
-from train.errors import InvalidSpec, TrainingError
-from train.publish import publish
-from train.run import Task
-from train.settings import WorkerSettings, base_name
-from train.spec import TrainingSpec
+from train.durable import PAUSED_EXIT
+from train.errors import TrainingError, disk_is_full
+from train.layout import lay_out
+from train.publish import publish, publish_checkpoints
+from train.settings import WorkerSettings
+from train.uploads import Uploads, sweep
 
 _log = structlog.get_logger()
+_NO_ROOM = "The worker's disk is full: free some space and start the job again"
 
 
 @dataclass
@@ -41,6 +43,8 @@ class _Work:
     child: Child
     started: float
     renewed: float
+    uploads: Uploads
+    pausing: float | None = None
     progress: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +69,11 @@ class Worker:
         """The training process, if there is one."""
         return self._work.child.pid if self._work else None
 
+    @property
+    def pausing(self) -> bool:
+        """Whether the job in hand was asked to rest."""
+        return self._work is not None and self._work.pausing is not None
+
     def startup(self) -> None:
         """Say who works here; make the scratch folder."""
         if self.settings.scratch is not None:
@@ -75,7 +84,9 @@ class Worker:
     def tick(self) -> None:
         """Take a job if there is none in hand; see to it otherwise."""
         if self._work is None:
-            job = self.registry.jobs.lease(self.name, self.settings.lease_s)
+            job = self.registry.jobs.lease(
+                self.name, self.settings.lease_s, tenant_jobs=self.settings.tenant_jobs
+            )
             if job is not None:
                 self._begin(job)
         else:
@@ -84,11 +95,16 @@ class Worker:
             self._count()
 
     def shutdown(self, timeout: float = 10.0) -> None:
-        """Stop training and put the job back for another worker."""
+        """Keep training's state, stop, and put the job back for another worker."""
         work = self._work
         if work is None:
             return
-        work.child.stop(timeout)
+        work.child.pause()
+        if not work.child.wait(timeout / 2):
+            work.child.stop(timeout / 4)
+        if work.child.exit_code is not None:  # all its news is in
+            self._hear(work)
+        work.uploads.close(timeout / 2)
         self._drop(work)
         try:
             self.registry.jobs.release(work.job.id, self.name)
@@ -109,7 +125,13 @@ class Worker:
             return
         folder = self._folder(job)
         try:
-            child = Child(folder, self.prepare(job, folder))
+            child = Child(folder, lay_out(self.registry, self.settings, job, folder))
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not disk_is_full(error):
+                raise
+            self._fail(job, "disk_full", _NO_ROOM)
+            return
         except TrainingError as error:
             shutil.rmtree(folder, ignore_errors=True)
             self._fail(job, error.code, error.message, error.param)
@@ -124,7 +146,8 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         at = time.monotonic()
-        self._work = _Work(job, child, at, at)
+        uploads = Uploads(self.registry, job.id, self.name, job.state_digest)
+        self._work = _Work(job, child, at, at, uploads)
 
     def _folder(self, job: Job) -> Path:
         """An empty folder for the job; one that a dead worker left for it here is removed."""
@@ -133,52 +156,10 @@ class Worker:
             shutil.rmtree(stale, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f"{job.id}-", dir=root))
 
-    def prepare(self, job: Job, folder: Path) -> Task:
-        """Lay out the job's folder. Raises TrainingError, NotFound, StoreError."""
-        adapter = self.registry.adapters.get(job.tenant, job.adapter)
-        options = {**adapter.training, **job.spec}
-        spec = TrainingSpec.parse(options)
-        base = self.settings.resolve(spec.base or adapter.base)
-        (folder / "training.jsonl").write_bytes(
-            self.registry.content(job.tenant, job.training_file)
-        )
-        if job.validation_file is not None:
-            (folder / "validation.jsonl").write_bytes(
-                self.registry.content(job.tenant, job.validation_file)
-            )
-        parent = None
-        if spec.parent is not None:
-            version = self.registry.versions.find(job.tenant, spec.parent)
-            if version.adapter != job.adapter:
-                raise InvalidSpec(
-                    f"parent={version.served_name} is not a version of adapter {job.adapter}",
-                    "parent",
-                )
-            options["parent"] = version.digest
-            self.registry.store.fetch(version.digest, folder)
-            parent = version.digest
-        return Task(
-            tenant=job.tenant,
-            adapter=job.adapter,
-            base=base,
-            base_name=base_name(base),
-            spec=options,
-            answers=adapter.answers,
-            training="training.jsonl",
-            validation=None if job.validation_file is None else "validation.jsonl",
-            parent=parent,
-            device=self.settings.device,
-            threads=self.settings.threads,
-            nice=self.settings.nice,
-            evaluation_rows=self.settings.evaluation_rows,
-            few_shot=self.settings.few_shot,
-            probes=self.settings.probes,
-        )
-
     def _watch(self, work: _Work) -> None:
         code = work.child.exit_code  # before the news, so that none of it is missed
         self._hear(work)
-        if code is not None:
+        if code is not None and work.uploads.idle:
             self._finish(work, code)
             return
         if time.monotonic() - work.renewed < self.settings.renew_s:
@@ -194,6 +175,15 @@ class Worker:
             work.child.stop()
             self._drop(work)
             self.registry.jobs.cancelled(job.id, self.name)
+        elif job.pause_requested and work.pausing is None:
+            work.pausing = time.monotonic()
+            work.child.pause()
+        elif (
+            work.pausing is not None
+            and code is None
+            and time.monotonic() - work.pausing > self.settings.pause_s
+        ):
+            work.child.stop()  # the state before this one has to do
 
     def _hear(self, work: _Work) -> None:
         """Pass on what the child says: progress, events, checkpoints."""
@@ -218,6 +208,8 @@ class Worker:
                 jobs.add_checkpoint(job.id, message["step"], figures)
                 text = f"Step {message['step']}: validation loss {figures['valid_loss']:.4f}"
                 jobs.tell(job.id, text, kind="metrics", data=figures)
+            elif kind == "state":
+                work.uploads.offer(Path(message["path"]))
 
     def _measure(self, work: _Work, message: dict[str, Any]) -> None:
         old = work.progress
@@ -232,12 +224,19 @@ class Worker:
 
     def _finish(self, work: _Work, code: int) -> None:
         """The child has ended: publish what it made, or say why there is nothing."""
-        job, outcome = work.job, work.child.outcome()
+        outcome = work.child.outcome()
         try:
-            self._renew(work)
+            job = work.job = self._renew(work)
         except LeaseLost:
-            _log.warning("lease_lost", job=job.id, worker=self.name)
+            _log.warning("lease_lost", job=work.job.id, worker=self.name)
             self._drop(work)
+            return
+        if outcome is None and (code == PAUSED_EXIT or work.pausing is not None):
+            self._drop(work)
+            if job.pause_requested:
+                self.registry.jobs.paused(job.id, self.name)
+            else:  # somebody thought better of it
+                self.registry.jobs.release(job.id, self.name)
             return
         if outcome is None:
             self._crashed(work, code)
@@ -248,9 +247,17 @@ class Worker:
             return
         try:
             version = publish(self.registry, job, work.child.folder / "adapter", outcome)
+            publish_checkpoints(self.registry, job, work.child.folder, outcome)
+            figures = (work.child.folder / "metrics.csv").read_bytes()
+            file = self.registry.upload(
+                job.tenant, "step_metrics.csv", figures, "fine-tune-results"
+            )
         except AlreadyExists as error:
             self._drop(work)
             self._fail(job, "version_taken", str(error))
+            return
+        except (OSError, StoreError) as error:
+            self._unpublished(work, error)
             return
         result = {
             **outcome["result"],
@@ -262,7 +269,7 @@ class Worker:
         self.registry.jobs.tell(
             job.id, f"{version.served_name}: {outcome['verdict']}: {outcome['reasons']['summary']}"
         )
-        self.registry.jobs.succeed(job.id, self.name, version.digest, result)
+        self.registry.jobs.succeed(job.id, self.name, version.digest, result, [file])
         self.metrics.job_seconds.observe(time.monotonic() - work.started)
         _log.info(
             "job_succeeded",
@@ -274,6 +281,18 @@ class Worker:
         )
         self._drop(work)
 
+    def _unpublished(self, work: _Work, error: Exception) -> None:
+        """The store did not take what was made: no room is final, anything else may pass."""
+        job = work.job
+        _log.error("not_published", job=job.id, error=str(error))
+        self._drop(work)
+        if disk_is_full(error):
+            self._fail(job, "disk_full", "The store has no room for the adapter: free some space")
+            return
+        text = f"The store did not take the adapter, trying again: {type(error).__name__}"
+        self.registry.jobs.tell(job.id, text, level="warn")
+        self.registry.jobs.release(job.id, self.name, failed=True)
+
     def _crashed(self, work: _Work, code: int) -> None:
         job, tail = work.job, work.child.log_tail()
         _log.error("training_process_died", job=job.id, exit_code=code, log=tail)
@@ -283,7 +302,7 @@ class Worker:
             self.registry.jobs.tell(
                 job.id, "The training process was killed: trying once more", level="warn"
             )
-            self.registry.jobs.release(job.id, self.name)
+            self.registry.jobs.release(job.id, self.name, failed=True)
         elif killed:
             self._fail(
                 job,
@@ -310,12 +329,13 @@ class Worker:
         self.registry.jobs.fail(job.id, self.name, code, message, param)
 
     def _drop(self, work: _Work) -> None:
+        work.uploads.close(0)
         work.child.close()
         shutil.rmtree(work.child.folder, ignore_errors=True)
         self._work = None
 
     def _count(self) -> None:
-        """Show how many jobs are in which state."""
+        """Show how many jobs are in which state, and sweep up behind those that have ended."""
         self._counted = time.monotonic()
         self.metrics.know_tenants(tenant.name for tenant in self.registry.tenants.all())
         states: dict[str, int] = {}
@@ -323,3 +343,4 @@ class Worker:
             states[job.state] = states.get(job.state, 0) + 1
         for state in JOB_STATES:
             self.metrics.jobs.labels(state).set(states.get(state, 0))
+        sweep(self.registry)

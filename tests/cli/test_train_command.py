@@ -119,6 +119,17 @@ def test_an_adapter_keeps_its_base(
     assert "belongs to base 'switchyard-tiny', not to 'other/base'" in result.stderr
 
 
+def test_the_news_of_a_job_are_step_loss_speed_and_time_left():
+    from cli.jobs import news
+
+    progress = {"phase": "training", "step": 3, "steps": 9, "loss": 0.5, "eta_s": 4.2}
+    assert (
+        news({**progress, "tokens_per_s": 812.4}, None)
+        == "training, step 3/9, loss 0.500, 812 tokens/s, 4 s left"
+    )
+    assert news({**progress, "tokens_per_s": None, "step": 0}, None).startswith("training, step 0")
+
+
 def test_following_tells_the_events_and_ends_with_the_verdict(
     switchyard: Switchyard, home_registry: Registry, tmp_path: Path
 ) -> None:

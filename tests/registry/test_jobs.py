@@ -294,3 +294,114 @@ def test_higher_priority_goes_first(queue: Registry) -> None:
     )
     taken = [queue.jobs.lease("worker-1") for _ in range(2)]
     assert [job.id if job else None for job in taken] == [high, low]
+
+
+def _take(queue: Registry, count: int, **options: int) -> list[str | None]:
+    """The tenants whose jobs are leased one after the other."""
+    jobs = [queue.jobs.lease(f"worker-{n}", 60, **options) for n in range(count)]
+    return [job.tenant if job else None for job in jobs]
+
+
+def test_a_tenant_with_many_jobs_does_not_keep_anothers_one_waiting(queue: Registry) -> None:
+    queue.tenants.create("lex")
+    for _ in range(20):
+        make_job(queue)
+    make_job(queue, tenant="lex")
+    assert _take(queue, 3) == ["acme", "lex", "acme"]
+
+
+def test_among_tenants_that_run_nothing_the_one_that_waited_longest_is_next(
+    queue: Registry,
+) -> None:
+    queue.tenants.create("lex")
+    for tenant in ("acme", "acme", "acme", "lex", "lex"):
+        make_job(queue, tenant=tenant)
+    order = []
+    while job := queue.jobs.lease("worker-1"):
+        order.append(job.tenant)
+        queue.jobs.succeed(job.id, "worker-1", digest_of(1))
+    assert order == ["acme", "lex", "acme", "lex", "acme"]
+
+
+def test_a_tenant_has_no_more_jobs_running_than_it_may(queue: Registry) -> None:
+    queue.tenants.create("lex")
+    ids = [make_job(queue) for _ in range(4)]
+    make_job(queue, tenant="lex")
+    assert _take(queue, 4, tenant_jobs=2) == ["acme", "lex", "acme", None]
+    queue.jobs.succeed(ids[0], "worker-0", digest_of(1))
+    assert _take(queue, 2, tenant_jobs=2) == ["acme", None]
+
+
+def test_priority_goes_before_fairness_and_the_cap_before_priority(queue: Registry) -> None:
+    queue.tenants.create("lex")
+    make_job(queue, tenant="lex")
+    for _ in range(3):
+        queue.jobs.enqueue("acme", "tickets", "file-1", priority=1)
+    assert _take(queue, 4, tenant_jobs=2) == ["acme", "acme", "lex", None]
+
+
+def test_a_job_whose_worker_fell_silent_does_not_count_against_its_tenant(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.lease("worker-1", -1)
+    taken = queue.jobs.lease("worker-2", 60, tenant_jobs=1)
+    assert taken is not None and taken.id == job_id
+    make_job(queue)
+    assert queue.jobs.lease("worker-3", 60, tenant_jobs=1) is None
+
+
+def test_many_threads_together_keep_to_a_tenants_cap(queue: Registry) -> None:
+    for _ in range(12):
+        make_job(queue)
+    start = threading.Barrier(6)
+
+    def work(number: int) -> bool:
+        start.wait()
+        return queue.jobs.lease(f"worker-{number}", 600, tenant_jobs=2) is not None
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(work, range(6))) == 2
+
+
+def test_a_job_that_gets_on_is_begun_anew_as_often_as_it_takes(queue: Registry) -> None:
+    job_id = make_job(queue)
+    for step in range(3):
+        taken = queue.jobs.lease(f"worker-{step}", -1)
+        assert taken is not None and taken.attempts == 1
+        queue.jobs.keep_state(job_id, f"worker-{step}", digest_of(f"state {step}"))
+    for attempt in (1, 2):
+        taken = queue.jobs.lease("worker-9", -1)
+        assert taken is not None and taken.attempts == attempt
+
+
+def test_an_attempt_counts_only_if_it_failed(queue: Registry) -> None:
+    job_id = make_job(queue)
+    for failed, attempts in ((False, 0), (True, 1), (True, 2), (False, 2)):
+        queue.jobs.lease("worker-1")
+        queue.jobs.release(job_id, "worker-1", failed=failed)
+        assert queue.jobs.get(job_id).attempts == attempts
+
+
+def test_a_state_is_forgotten_only_if_it_is_still_the_jobs(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.lease("worker-1")
+    queue.jobs.keep_state(job_id, "worker-1", digest_of("new"))
+    queue.jobs.forget_state(job_id, digest_of("old"))
+    assert queue.jobs.get(job_id).state_digest == digest_of("new")
+    queue.jobs.forget_state(job_id, digest_of("new"))
+    assert queue.jobs.get(job_id).state_digest is None
+    with pytest.raises(NotFound):
+        queue.jobs.forget_state("ftjob-none", digest_of("new"))
+
+
+def test_a_checkpoint_that_is_told_twice_is_one(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.add_checkpoint(job_id, 10, {"train_loss": 1.0})
+    queue.jobs.add_checkpoint(job_id, 10, {"train_loss": 1.0}, digest_of(10))
+    assert [c.digest for c in queue.jobs.checkpoints(job_id)] == [digest_of(10)]
+
+
+def test_a_finished_job_names_the_files_that_it_made(queue: Registry) -> None:
+    job_id = make_job(queue)
+    queue.jobs.lease("worker-1")
+    queue.jobs.succeed(job_id, "worker-1", digest_of(1), files=["file-1"])
+    assert queue.jobs.get(job_id).result_files == ["file-1"]

@@ -245,6 +245,18 @@ def test_an_interrupted_publication_shows_nothing_and_can_be_done_again(tmp_path
     assert folder_manifest(store.fetch(digest, tmp_path / "staging")) == store.files(digest)
 
 
+def test_a_removed_folder_is_gone_and_its_neighbour_is_not(store: Store, tmp_path: Path) -> None:
+    gone = store.publish(make_folder(tmp_path / "adapter"))
+    (tmp_path / "adapter" / "more").write_text("more")
+    stays = store.publish(tmp_path / "adapter")
+    store.remove(gone)
+    store.remove(gone)  # once more is no error
+    with pytest.raises(ContentMissing):
+        store.files(gone)
+    assert not store._fs.exists(f"{store._root}/adapters/{gone}")
+    assert store.read(stays, "more") == b"more"
+
+
 def test_a_prefix_finds_one_folder_or_says_why_not(store: Store) -> None:
     for digest in ("ab" * 32, "abcd" + "0" * 60):
         store._fs.makedirs(f"{store._root}/adapters/{digest}", exist_ok=True)

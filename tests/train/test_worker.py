@@ -5,6 +5,7 @@ Most of these end before the process has imported torch; one goes all the way.
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from monitoring.metrics import Metrics
-from registry.errors import LeaseLost
+from registry.errors import ContentMissing, LeaseLost
 from registry.store import Store
 from tests.train.making import jsonl, record, tickets
 from train.settings import SHIPPED_BASE, WorkerSettings
@@ -84,6 +85,12 @@ def begun(registry, job, worker):
 
 def messages(registry, job):
     return [event.message for event in registry.jobs.events(job.id)]
+
+
+def state_folder(folder, step):
+    folder.mkdir()
+    (folder / "state.json").write_text(json.dumps({"step": step}))
+    return folder
 
 
 def left_over(tmp_path):
@@ -155,6 +162,66 @@ def test_a_worker_that_is_told_to_stop_puts_its_job_back(registry, workers, tmp_
     worker.shutdown(5)
     assert registry.jobs.get(job.id).state == "queued"
     assert not psutil.pid_exists(pid)
+    assert left_over(tmp_path) == []
+
+
+def test_a_job_pauses_and_another_worker_takes_it_once_it_is_resumed(registry, workers, tmp_path):
+    worker = workers()
+    job = enqueue(registry, tickets(60))
+    begun(registry, job, worker)
+    pid = worker.child_pid
+    registry.jobs.pause(job.id)
+    until(lambda: worker.job_id is None, worker)
+    assert registry.jobs.get(job.id).state == "paused"
+    assert not psutil.pid_exists(pid)
+    assert left_over(tmp_path) == []
+    registry.jobs.resume(job.id)
+    other = workers("other")
+    begun(registry, job, other)
+    assert registry.jobs.get(job.id).attempts == 1
+
+
+def test_a_pause_that_is_taken_back_too_late_puts_the_job_back(registry, workers):
+    worker = workers()
+    job = enqueue(registry, tickets(60))
+    begun(registry, job, worker)
+    registry.jobs.pause(job.id)
+    until(lambda: worker.pausing, worker)
+    registry.jobs.resume(job.id)
+    until(lambda: worker.job_id is None, worker)
+    assert registry.jobs.get(job.id).state == "queued"
+
+
+def test_a_job_whose_state_is_lost_begins_anew_and_says_so(registry, workers):
+    job = enqueue(registry, tickets(60))
+    registry.jobs.lease("dead", -1)
+    registry.jobs.keep_state(job.id, "dead", "ab" * 32)
+    begun(registry, job, workers())
+    assert any("starts anew, as its state is lost" in text for text in messages(registry, job))
+
+
+def test_the_state_of_a_job_that_ended_is_removed(registry, workers, tmp_path):
+    job = enqueue(registry, tickets(60))
+    registry.jobs.lease("dead", 60)
+    digest = registry.store.publish(state_folder(tmp_path / "state", 1))
+    registry.jobs.keep_state(job.id, "dead", digest)
+    registry.jobs.fail(job.id, "dead", "code", "message")
+    workers()
+    with pytest.raises(ContentMissing):
+        registry.store.files(digest)
+    assert registry.jobs.get(job.id).state_digest is None
+
+
+def test_a_full_disk_fails_the_job_and_leaves_nothing(registry, workers, tmp_path):
+    worker = workers()
+    job = enqueue(registry, [record("a" * 16_000_000, "b")])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000_000, before[1]))
+    try:
+        done = ended(registry, job, worker)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.error["code"] == "disk_full"
     assert left_over(tmp_path) == []
 
 

@@ -1,0 +1,72 @@
+"""A job's folder: data files, the parent's adapter, the state to go on from. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry import Registry
+from registry.errors import StoreError
+from registry.jobs import Job
+from train.errors import InvalidSpec
+from train.run import Task
+from train.settings import WorkerSettings, base_name
+from train.spec import TrainingSpec
+
+
+def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path) -> Task:
+    """Put into `folder` what the job needs, and say what is to be done there.
+
+    Raises TrainingError, NotFound, StoreError, OSError.
+    """
+    adapter = registry.adapters.get(job.tenant, job.adapter)
+    options = {**adapter.training, **job.spec}
+    if job.trigger == "api":  # as OpenAI keeps the last three
+        options.setdefault("checkpoints", 3)
+    spec = TrainingSpec.parse(options)
+    base = settings.resolve(spec.base or adapter.base)
+    (folder / "training.jsonl").write_bytes(registry.content(job.tenant, job.training_file))
+    if job.validation_file is not None:
+        (folder / "validation.jsonl").write_bytes(registry.content(job.tenant, job.validation_file))
+    parent = None
+    if spec.parent is not None:
+        version = registry.versions.find(job.tenant, spec.parent)
+        if version.adapter != job.adapter:
+            raise InvalidSpec(
+                f"parent={version.served_name} is not a version of adapter {job.adapter}",
+                "parent",
+            )
+        options["parent"] = version.digest
+        registry.store.fetch(version.digest, folder)
+        parent = version.digest
+    return Task(
+        tenant=job.tenant,
+        adapter=job.adapter,
+        base=base,
+        base_name=base_name(base),
+        spec=options,
+        answers=adapter.answers,
+        training="training.jsonl",
+        validation=None if job.validation_file is None else "validation.jsonl",
+        parent=parent,
+        device=settings.device,
+        threads=settings.threads,
+        nice=settings.nice,
+        evaluation_rows=settings.evaluation_rows,
+        few_shot=settings.few_shot,
+        probes=settings.probes,
+        resume=_state(registry, job, folder),
+        checkpoint_s=settings.checkpoint_s,
+    )
+
+
+def _state(registry: Registry, job: Job, folder: Path) -> str | None:
+    """The kept state, in the job's folder; None if there is none that is whole."""
+    if job.state_digest is None:
+        return None
+    try:
+        return registry.store.fetch(job.state_digest, folder).name
+    except StoreError as error:
+        registry.jobs.tell(
+            job.id, f"Training starts anew, as its state is lost: {error}", level="warn"
+        )
+        return None
