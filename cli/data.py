@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from train.audit.audit import Report
     from train.audit.corpus import Corpus, Source
 
-data = typer.Typer(no_args_is_help=True, help="Data sets: audit.")
+data = typer.Typer(no_args_is_help=True, help="Data sets: audit, convert.")
 
 
 def attach(app: typer.Typer) -> None:
@@ -29,13 +29,16 @@ def attach(app: typer.Typer) -> None:
 
 @data.callback()
 def _group() -> None:
-    """Data sets: audit."""
+    """Data sets: audit, convert."""
 
 
 @data.command()
 def audit(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help='JSON Lines, {"messages": […]} in each.')
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="JSON Lines, JSON, CSV, Parquet, text or hf:owner/name."
+        ),
     ],
     validation: Annotated[
         Path | None, typer.Option(help="The held-out file: looked through for leaks.")
@@ -58,19 +61,74 @@ def audit(
 
     corpus = Corpus.read(
         [_source(path) for path in files],
-        _source(validation) if validation else None,
+        _source(str(validation)) if validation else None,
         schema=_schema(schema),
         max_length=max_length,
         tokenizer=_tokenizer(base),
     )
     report = audited(corpus)
     if html is not None:
-        _write(html, report, corpus, ", ".join(path.name for path in files))
+        _write(html, report, corpus, ", ".join(Path(name).name for name in files))
     if as_json:
         render.emit(report.json())
     else:
         _print(report)
     if report.severe:
+        raise typer.Exit(1)
+
+
+@data.command()
+def convert(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="JSON Lines, JSON, CSV, Parquet, text or hf:owner/name."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write JSON Lines here.")],
+    weight: Annotated[
+        list[str] | None, typer.Option(help="How often a file's rows count, as FILE=NUMBER.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write any known format as a job's JSON Lines; bad rows are named and left out."""
+    from cli.sources import convert as converted
+    from cli.sources import weights
+
+    if any(Path(name).resolve() == output.resolve() for name in files):
+        raise UnusableInput(f"{output} is among the files: expected another name for the output")
+    partial = output.with_name(f"{output.name}.part")
+    try:
+        with partial.open("wb") as out:
+            found = converted(files, weights(files, weight or []), out, quiet=as_json)
+        partial.replace(output)
+    except OSError as error:
+        raise UnusableInput(f"{output}: {error.strerror}; expected a file to write") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    bad = sum(len(one.errors) for one in found)
+    if as_json:
+        render.emit(
+            {
+                "output": str(output),
+                "files": [
+                    {
+                        "file": one.source,
+                        "rows": one.rows,
+                        "kind": next(iter(one.kinds), None),
+                        "errors": [str(error) for error in one.errors],
+                    }
+                    for one in found
+                ],
+            }
+        )
+    else:
+        for one in found:
+            kind = next(iter(one.kinds), "no")
+            print(f"{one.source}: {one.rows} {kind} rows, {len(one.errors)} bad")
+            for wrong in one.errors[:20]:
+                print(f"  {wrong}")
+    if bad:
         raise typer.Exit(1)
 
 
@@ -101,13 +159,28 @@ def _write(path: Path, report: Report, corpus: Corpus, title: str) -> None:
     path.write_text(page(report, corpus, title), "utf-8")
 
 
-def _source(path: Path) -> Source:
+def _source(name: str) -> Source:
     from train.audit.corpus import Source
+    from train.formats.containers import Unreadable
+    from train.formats.reading import iter_rows, plain
 
-    content = _bytes(path, "JSON Lines with training examples")
+    nothing = UnusableInput(f'{name} holds no rows: expected one {{"messages": […]}} object a line')
+    if not plain(name):
+        try:
+            rows = list(iter_rows(name))
+        except OSError as error:
+            raise UnusableInput(
+                f"{name}: {error.strerror}; expected JSON Lines with training examples"
+            ) from None
+        except Unreadable as error:
+            raise UnusableInput(str(error)) from None
+        if not rows:
+            raise nothing
+        return Source(name, rows=rows)
+    content = _bytes(Path(name), "JSON Lines with training examples")
     if not content.strip():
-        raise UnusableInput(f'{path} holds no rows: expected one {{"messages": […]}} object a line')
-    return Source(str(path), content)
+        raise nothing
+    return Source(name, content)
 
 
 def _schema(path: Path | None) -> dict[str, Any] | None:

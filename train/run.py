@@ -23,7 +23,7 @@ from typing import Any
 from train import rows as files
 from train.answers import Answers
 from train.errors import DiskFull, InvalidTrainingFile, OutOfMemory, TrainingError
-from train.rows import Row
+from train.rows import Row, weighed
 from train.spec import TrainingSpec
 from train.split import Split, rank_by_hash, separate, split
 
@@ -49,6 +49,20 @@ class Task:
     evaluation_rows: int
     few_shot: int
     probes: int
+    engine_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A job's rows: divided, and as the audit looks at them. `measured` are the rows of the
+    evaluation; `selected_on_test` says that they also chose when to stop."""
+
+    split: Split
+    measured: list[Row]
+    selected_on_test: bool
+    training: list[Row]
+    held: list[Row]
+    skipped: str
 
 
 class Clock:
@@ -77,29 +91,54 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
     clock = Clock(report)
     spec = TrainingSpec.parse(task.spec)
     with clock.phase("reading"):
-        data, skipped = read(folder, task, spec)
-        if skipped:
-            report({"kind": "event", "level": "warn", "message": skipped})
+        found = read(folder, task, spec)
+        data = found.split
+        if found.skipped:
+            report({"kind": "event", "level": "warn", "message": found.skipped})
     with clock.phase("import"):
         # Bad files and bad options are told above, before these ten seconds.
         import torch
 
         from registry.fingerprint import base_fingerprint
-        from train import artifact, dataset, verdict
+        from train import artifact, dataset, supervision, verdict
+        from train.audit.job import examine
         from train.evaluate import evaluate
         from train.model import Base
         from train.probes import probe
+        from train.replay import replayed
         from train.sft import fine_tune
     torch.set_num_threads(task.threads or os.cpu_count() or 1)
     with clock.phase("loading"):
         base = Base(task.base, task.device)
         fingerprint = base_fingerprint(base.folder)
+    longest = min(spec.max_length, base.context)
+    with clock.phase("auditing"):
+        audited = examine(
+            found.training,
+            found.held,
+            spec.audit,
+            tokenizer=base.tokenizer.backend_tokenizer,
+            max_length=longest,
+            answers=task.answers,
+            report=report,
+        )
+    with clock.phase("loading the base"):
         model = base.load(spec.quantize)
+    general: list[Row] = []
+    if spec.replay:
+        with clock.phase("replaying"):
+            general = replayed(model, base, data.train, spec.replay, spec.seed)
     with clock.phase("tokenising"):
-        tools = (base.tokenizer, base.training_template, min(spec.max_length, base.context))
-        train, supervision = dataset.tokenise(data.train, *tools, base.stop_tokens())
-        held, _ = dataset.tokenise(data.validation, *tools, base.stop_tokens())
-    _tell_data(report, data, supervision.json())
+        tools = (base.tokenizer, base.training_template, longest)
+        stop = base.stop_tokens()
+        train, learned = dataset.tokenise([*weighed(data.train), *general], *tools, stop)
+        held, _ = dataset.tokenise(data.validation, *tools, stop)
+    _tell_data(report, data, learned.json())
+    supervised = {
+        **learned.json(),
+        **supervision.of_tokens(train, stop),
+        **supervision.of_engine(data.train, base.tokenizer, task.engine_url, task.base_name),
+    }
     with clock.phase("training"):
         trained = fine_tune(
             model,
@@ -108,10 +147,11 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
             held,
             spec,
             learning_rate=spec.learning_rate_for(base.hidden_size),
-            epochs=spec.epochs_for(supervision.supervised / supervision.rows),
+            epochs=spec.epochs_for(learned.supervised / learned.rows),
             device=base.device,
             scratch=folder / "trainer",
             report=report,
+            before=lambda adapted: supervised.update(supervision.of_gradients(adapted, train)),
         )
     facts = artifact.manifest(
         trained,
@@ -121,7 +161,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         adapter=task.adapter,
         base_name=task.base_name,
         fingerprint=fingerprint,
-        dataset_sha256=files.digest([*data.train, *data.validation]),
+        dataset_sha256=files.digest([*data.train, *data.validation, *data.test]),
     )
     model = trained.model
     if spec.quantize != "none":  # served on the whole base, so judged on it
@@ -131,15 +171,15 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         model.load_adapter(str(folder / task.parent), adapter_name="parent")
     figures: dict[str, Any] = {"kind": None, "n": 0}
     judged = verdict.decide([], {})
-    if data.validation:
+    if found.measured:
         with clock.phase("evaluating"):
             answers = Answers.of(
-                task.answers, [row.answer for row in (*data.train, *data.validation)]
+                task.answers, [row.answer for row in (*data.train, *data.validation, *data.test)]
             )
             evaluation = evaluate(
                 model,
                 base,
-                data.validation,
+                found.measured,
                 data.train,
                 answers,
                 few_shot=task.few_shot,
@@ -148,11 +188,11 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
                     {"kind": "progress", "phase": "evaluating", "system": system}
                 ),
             )
-        figures = evaluation.figures
+        figures = {**evaluation.figures, "selected_on_test": found.selected_on_test}
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
         judged = evaluation.judge(group_by=spec.group_by)
     with clock.phase("probing"):
-        probes = probe(model, base, data.validation, data.train, task.probes)
+        probes = probe(model, base, found.measured, data.train, task.probes)
     with clock.phase("writing"):
         artifact.write(folder / "adapter", trained, facts, probes)
     figures |= {
@@ -170,9 +210,13 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
             "data": {
                 "train_rows": len(data.train),
                 "validation_rows": len(data.validation),
+                "test_rows": len(found.measured),
                 "left_out_rows": len(data.left_out),
-                **supervision.json(),
+                "replay_rows": len(general),
+                **learned.json(),
             },
+            "audit": audited,
+            "supervision": supervised,
             "training": {
                 "steps": trained.steps,
                 "epochs": trained.epochs,
@@ -188,45 +232,50 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
     }
 
 
-def read(folder: Path, task: Task, spec: TrainingSpec) -> tuple[Split, str]:
-    """The rows, divided, with at most `evaluation_rows` to measure on; and a warning about rows
-    that were passed over. Raises InvalidTrainingFile."""
-    data = (folder / task.training).read_bytes()
-    found = files.read(data, keep_good_rows=spec.keep_good_rows)
-    warning = ""
+def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
+    """The rows, divided, with at most `evaluation_rows` to measure on. A validation file says when
+    to stop and measures too, which `selected_on_test` tells. Raises InvalidTrainingFile."""
+    content = (folder / task.training).read_bytes()
+    rows = files.for_objective(files.read(content, keep_good_rows=spec.keep_good_rows), spec)
+    skipped = ""
     if spec.keep_good_rows:
-        _, errors = files.parse(data)
-        warning = files.describe(errors, len(found) + len(errors)) if errors else ""
+        _, errors = files.parse(content)
+        skipped = files.describe(errors, len(rows) + len(errors)) if errors else ""
+    held: list[Row] = []
     if task.validation is None:
-        divided = split(found, spec.validation_fraction, group_by=spec.group_by)
+        divided = split(rows, spec.validation_fraction, spec.test_fraction, group_by=spec.group_by)
     else:
+        param = "validation_file"
         held = files.read(
             (folder / task.validation).read_bytes(),
             keep_good_rows=spec.keep_good_rows,
-            param="validation_file",
+            param=param,
         )
-        divided = separate(found, held)
+        held = files.for_objective(held, spec, param)
+        divided = separate(rows, held)
     if not divided.train:
         raise InvalidTrainingFile(
-            f"None of {len(found)} rows is left to learn from: all are, or nearly are, questions "
+            f"None of {len(rows)} rows is left to learn from: all are, or nearly are, questions "
             "of the validation rows",
             "training_file",
         )
-    chosen: set[int] = {
-        id(row) for row in rank_by_hash(divided.validation, "evaluation-1")[: task.evaluation_rows]
-    }
-    measured: list[Row] = [row for row in divided.validation if id(row) in chosen]
-    return Split(divided.train, measured, divided.left_out), warning
+    candidates = divided.test or divided.validation
+    chosen = {id(row) for row in rank_by_hash(candidates, "evaluation-1")[: task.evaluation_rows]}
+    measured = [row for row in candidates if id(row) in chosen]
+    if not divided.test:  # the same rows do both, and no more of them than are measured
+        divided = Split(divided.train, measured, [], divided.left_out)
+    return Data(divided, measured, not divided.test, rows, held, skipped)
 
 
 def _tell_data(report: Report, data: Split, supervision: dict[str, Any]) -> None:
     lost, cut = supervision["lost_rows"], supervision["cut_rows"]
     message = (
         f"{len(data.train)} rows to learn from ({supervision['supervised_tokens']} of "
-        f"{supervision['tokens']} tokens are supervised), {len(data.validation)} to measure on"
+        f"{supervision['tokens']} tokens are supervised), {len(data.validation)} to stop by, "
+        f"{len(data.test) or len(data.validation)} to measure on"
     )
     if data.left_out:
-        message += f"; {len(data.left_out)} left out, too near to the latter"
+        message += f"; {len(data.left_out)} left out, too near to those"
     report({"kind": "event", "level": "info", "message": message, "data": supervision})
     if lost or cut:
         lines = ", ".join(map(str, supervision["lost_lines"] + supervision["cut_lines"]))

@@ -56,9 +56,10 @@ def fine_tune(
     device: str,
     scratch: Path,
     report: Report,
+    before: Callable[[Any], None] = lambda _: None,
 ) -> Trained:
     """Train an adapter on `model`. `report` gets progress after every step and a checkpoint's
-    figures after every epoch."""
+    figures after every epoch; `before` the model with its adapter, before the first step."""
     arguments = SFTConfig(
         output_dir=str(scratch),
         max_length=None,  # truncated and counted by train.dataset
@@ -105,6 +106,7 @@ def fine_tune(
         callbacks=[keeper],
     )
     keeper.trainer = trainer
+    before(trainer.model)
     started = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - started

@@ -18,6 +18,7 @@ from train.errors import InvalidSpec
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 QUANTIZE = ("none", "nf4")
 OBJECTIVES = ("sft", "dpo", "kto", "pretrain")
+AUDITS = ("warn", "stop", "off")
 METHODS = ("lora", "rslora", "dora", "full")
 PRESETS: dict[str, dict[str, Any]] = {
     "small-data": {"rank": 4, "dropout": 0.1, "patience": 2, "epochs": 10.0},
@@ -29,6 +30,7 @@ examples: little room to learn by heart, and many passes that end with the valid
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "quantize": QUANTIZE,
+    "audit": AUDITS,
     "objective": OBJECTIVES,
     "method": METHODS,
     "preset": tuple(PRESETS),
@@ -69,7 +71,8 @@ class TrainingSpec:
     is compiled into a plain LoRA of `rank` afterwards. `gradient_accumulation` batches of
     `batch_size` make one step. `beta` holds a preference's adapter to the base. `replay` mixes in
     so many general rows for each of the tenant's own, against forgetting; `search` is the number
-    of trials for better options, 0 for none.
+    of trials for better options, 0 for none. `audit` says what an error among the audit's findings
+    does: "warn" tells it, "stop" ends the job, "off" looks for none.
     """
 
     objective: str = "sft"
@@ -95,6 +98,7 @@ class TrainingSpec:
     replay: float = 0.0
     search: int = 0
     keep_good_rows: bool = False
+    audit: str = "warn"
     suffix: str | None = None
     parent: str | None = None
     base: str | None = None

@@ -173,7 +173,12 @@ class Worker:
             evaluation_rows=self.settings.evaluation_rows,
             few_shot=self.settings.few_shot,
             probes=self.settings.probes,
+            engine_url=self._engine_url(base_name(base)),
         )
+
+    def _engine_url(self, base: str) -> str | None:
+        """An engine that serves the base, to compare tokens with."""
+        return next((e.url for e in self.registry.engines.ready() if e.base == base), None)
 
     def _watch(self, work: _Work) -> None:
         code = work.child.exit_code  # before the news, so that none of it is missed

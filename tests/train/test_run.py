@@ -21,7 +21,13 @@ TASK = Task(
     adapter="tickets",
     base=str(SHIPPED_BASE),
     base_name="switchyard-tiny",
-    spec={"rank": 8, "epochs": 3, "batch_size": 8, "validation_fraction": 0.25},
+    spec={
+        "rank": 8,
+        "epochs": 3,
+        "batch_size": 8,
+        "validation_fraction": 0.1,
+        "test_fraction": 0.25,
+    },
     answers={"kind": "label"},
     training="training.jsonl",
     validation=None,
@@ -63,7 +69,7 @@ def test_progress_tells_phase_step_loss_and_time_left(done):
     _, outcome, news, _ = done
     progress = [message for message in news if message["kind"] == "progress"]
     assert [m["phase"] for m in progress if len(m) == 2][:4] == [
-        "reading", "import", "loading", "tokenising"
+        "reading", "import", "loading", "auditing"
     ]  # fmt: skip
     steps = [m for m in progress if m["phase"] == "training" and m.get("step")]
     assert [m["step"] for m in steps] == list(range(1, outcome["result"]["training"]["steps"] + 1))
@@ -79,7 +85,7 @@ def test_the_adapter_beats_the_base_and_is_promoted(done):
     assert (
         evaluation["adapter"]["n"]
         == evaluation["n"]
-        == len(range(outcome["result"]["data"]["validation_rows"]))
+        == len(range(outcome["result"]["data"]["test_rows"]))
     )
     assert evaluation["adapter"]["exact"] >= evaluation["base_zero_shot"]["exact"] + 0.5
     assert evaluation["base_few_shot"]["examples"] == 3

@@ -161,6 +161,11 @@ CODES: dict[str, Kind] = {
         "a script (Latin, Cyrillic …) that fewer than 5 % of the rows use",
         "Add rows in that language or drop these.",
     ),
+    "minority-language": Kind(
+        "warning",
+        "a language (English, German …) that fewer than 5 % of the rows use",
+        "Add rows in that language or drop these.",
+    ),
     "system-script-differs": Kind(
         "info",
         "the system prompt is in another script than the answers",

@@ -238,6 +238,10 @@ FAULTS: dict[str, Fault] = {
     "replacement": Fault("broken-encoding", answer(lambda text: text[:9] + "\ufffd" + text[9:])),
     "mojibake": Fault("broken-encoding", ask(lambda text: text + " Merci, AndrÃ©.")),
     "cyrillic": Fault("minority-script", answer("Отправим сегодня.")),
+    "german": Fault(
+        "minority-language",
+        answer("Das Paket ist noch nicht bei uns, und wir haben auch keine Nachricht für Sie."),
+    ),
     "no-system": Fault("no-system-prompt", _no_system),
     "two-systems": Fault("several-system-prompts", _other_systems, None),
     "foreign-system": Fault("system-script-differs", _foreign_system, tuple(range(1, 321))),
