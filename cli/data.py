@@ -6,6 +6,7 @@ Exit codes: 0 nothing severe, 1 an error among the findings, 2 input that can't 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,10 +54,15 @@ def audit(
     base: Annotated[
         Path | None, typer.Option(help="The base's folder, for its tokenizer [the shipped one].")
     ] = None,
+    ask: Annotated[
+        str | None, typer.Option(help="Ask the base at this OpenAI-compatible URL (…/v1) too.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The base's name there.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Audit training files: what is wrong with them, where, and what to do about it."""
     from train.audit.audit import audit as audited
+    from train.audit.base import verdict
     from train.audit.corpus import Corpus
 
     corpus = Corpus.read(
@@ -67,10 +73,13 @@ def audit(
         tokenizer=_tokenizer(base),
     )
     report = audited(corpus)
+    if ask is not None:
+        report = _asked(report, corpus, ask, model)
     if html is not None:
         _write(html, report, corpus, ", ".join(Path(name).name for name in files))
     if as_json:
-        render.emit(report.json())
+        answer, why = verdict(report)
+        render.emit({**report.json(), "fine_tune": {"verdict": answer, "because": why}})
     else:
         _print(report)
     if report.severe:
@@ -132,7 +141,23 @@ def convert(
         raise typer.Exit(1)
 
 
+def _asked(report: Report, corpus: Corpus, url: str, model: str) -> Report:
+    from train.audit.base import Unanswered, client, measured, told
+
+    if not model:
+        raise typer.BadParameter("--ask needs --model: the base's name at that URL")
+    answers = {"schema": corpus.schema} if corpus.schema else {}
+    try:
+        figures = measured(
+            corpus, client(url, model, os.environ.get("OPENAI_API_KEY", "")), answers
+        )
+    except Unanswered as error:
+        raise UnusableInput(f"the base did not answer: {error}") from None
+    return told(report, figures)
+
+
 def _print(report: Report) -> None:
+    from train.audit.base import verdict
     from train.audit.codes import CODES
     from train.audit.page import rows_text
 
@@ -151,6 +176,13 @@ def _print(report: Report) -> None:
             ],
         )
     print(report.summary)
+    if base := report.figures.get("base"):
+        print(
+            f"the base on {base['rows']} rows: {base['zero_shot']:.2f} without examples, "
+            f"{base['few_shot']:.2f} with"
+        )
+    answer, why = verdict(report)
+    print(f"fine-tune: {answer}, because {why}")
 
 
 def _write(path: Path, report: Report, corpus: Corpus, title: str) -> None:

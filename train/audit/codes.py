@@ -205,6 +205,11 @@ CODES: dict[str, Kind] = {
         "fewer than 500 usable examples",
         "Train at rank 4 and keep early stopping (patience) on.",
     ),
+    "base-already-good": Kind(
+        "warning",
+        "the base gives at least 95 % of the right answers already",
+        "Prompt it, with examples if that is what it took.",
+    ),
     "looks-like-lookup": Kind(
         "warning",
         "the answers are facts that no prompt holds and no two rows share",
