@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
             found.training,
             found.held,
             spec.audit,
-            tokenizer=base.tokenizer.backend_tokenizer,
+            tokenizer=getattr(base.tokenizer, "backend_tokenizer", None),
             max_length=longest,
             answers=task.answers,
             report=report,
@@ -133,7 +133,7 @@ def run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         stop = base.stop_tokens()
         train, learned = dataset.tokenise([*weighed(data.train), *general], *tools, stop)
         held, _ = dataset.tokenise(data.validation, *tools, stop)
-    _tell_data(report, data, learned.json())
+    _tell_data(report, data, len(found.measured), learned.json())
     supervised = {
         **learned.json(),
         **supervision.of_tokens(train, stop),
@@ -259,20 +259,25 @@ def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
             "of the validation rows",
             "training_file",
         )
-    candidates = divided.test or divided.validation
-    chosen = {id(row) for row in rank_by_hash(candidates, "evaluation-1")[: task.evaluation_rows]}
-    measured = [row for row in candidates if id(row) in chosen]
-    if not divided.test:  # the same rows do both, and no more of them than are measured
-        divided = Split(divided.train, measured, [], divided.left_out)
-    return Data(divided, measured, not divided.test, rows, held, skipped)
+    stopping = _some(divided.validation, task.evaluation_rows)
+    measured = _some(divided.test, task.evaluation_rows) or stopping
+    both = not divided.test
+    divided = Split(divided.train, stopping, divided.test, divided.left_out)
+    return Data(divided, measured, both, rows, held, skipped)
 
 
-def _tell_data(report: Report, data: Split, supervision: dict[str, Any]) -> None:
+def _some(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most so many of the rows, chosen by their own hash, in the order of the file."""
+    chosen = {id(row) for row in rank_by_hash(rows, "evaluation-1")[:most]}
+    return [row for row in rows if id(row) in chosen]
+
+
+def _tell_data(report: Report, data: Split, measured: int, supervision: dict[str, Any]) -> None:
     lost, cut = supervision["lost_rows"], supervision["cut_rows"]
     message = (
         f"{len(data.train)} rows to learn from ({supervision['supervised_tokens']} of "
         f"{supervision['tokens']} tokens are supervised), {len(data.validation)} to stop by, "
-        f"{len(data.test) or len(data.validation)} to measure on"
+        f"{measured} to measure on"
     )
     if data.left_out:
         message += f"; {len(data.left_out)} left out, too near to those"

@@ -24,7 +24,7 @@ def examine(
     validation: Sequence[Row | RowError],
     policy: str,
     *,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     max_length: int,
     answers: Mapping[str, Any],
     report: Callable[[dict[str, Any]], None],
