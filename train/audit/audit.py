@@ -44,6 +44,7 @@ CHECKS: tuple[Callable[[Corpus], list[Finding]], ...] = (
     answers.unfinished,
     answers.copied,
     answers.boilerplate,
+    answers.no_preference,
     answers.html_left_over,
     forms.mixed_kinds,
     forms.invalid_json,

@@ -62,6 +62,11 @@ CODES: dict[str, Kind] = {
         "rows that answer the same input differently",
         "Decide which answer is right and drop the others.",
     ),
+    "no-preference": Kind(
+        "error",
+        "pairs whose two answers are the same",
+        "Drop them: nothing is preferred there.",
+    ),
     # training against validation
     "leak-exact": Kind(
         "error",
