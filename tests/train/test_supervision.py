@@ -98,7 +98,7 @@ def test_a_fresh_lora_gets_gradients_and_is_left_as_it_was(adapted, examples):
     adapted.eval()
     figures = of_gradients(adapted, examples)
     assert torch.equal(torch.rand(1), expected)
-    assert figures["adapted_modules"] == 14
+    assert figures["adapted_modules"] == 28
     assert figures["least_gradient_norm"] > 0
     assert not adapted.training
     for name, parameter in adapted.named_parameters():
@@ -113,7 +113,7 @@ def test_a_frozen_module_ends_the_job_and_is_named(adapted, examples):
         if "layers.1.mlp.up_proj.lora" in name:
             parameter.requires_grad_(False)
     with pytest.raises(
-        SupervisionFailed, match=r"1 of 14 adapted modules.*layers\.1\.mlp\.up_proj"
+        SupervisionFailed, match=r"1 of 28 adapted modules.*layers\.1\.mlp\.up_proj"
     ):
         of_gradients(adapted, examples)
 
@@ -226,7 +226,7 @@ def test_a_job_audits_its_rows_and_what_it_learns_and_replays_general_rows(folde
     assert any(m["data"] == {"code": "secret", "severity": "error", "count": 1, "lines": [61]}
                for m in told)  # fmt: skip
     assert "AKIA1234567890ABCDEF" not in json.dumps(news)
-    assert result["supervision"]["adapted_modules"] == 14
+    assert result["supervision"]["adapted_modules"] == 28
     assert result["supervision"]["engine"].startswith("not checked")
     assert result["data"]["test_rows"] > 0
     assert outcome["evaluation"]["selected_on_test"] is False
