@@ -218,7 +218,7 @@ def test_a_job_audits_its_rows_and_what_it_learns_and_replays_general_rows(folde
     records = [*tickets(60), record("My key is AKIA1234567890ABCDEF, is it safe?", "login")]
     (tmp_path / "training.jsonl").write_bytes(jsonl(records))
     news: list[dict] = []
-    outcome = run(tmp_path, task(folder, replay=0.2), news.append)
+    outcome = run(tmp_path, task(folder, replay=0.05), news.append)
     result = outcome["result"]
     codes = {finding["code"] for finding in result["audit"]["findings"]}
     assert {"secret", "too-few-examples"} <= codes
@@ -251,4 +251,3 @@ def test_replay_is_the_bases_own_answers_and_the_same_each_time():
     assert 1 <= len(first) <= 6
     assert first == replayed(model, shipped, ROWS, 0.5, seed=3)
     assert all(r.kind == "chat" and r.metadata == {"replay": True} for r in first)
-    assert first[0].prompt != replayed(model, shipped, ROWS, 0.5, seed=4)[0].prompt
