@@ -12,8 +12,9 @@ from typing import Any
 
 from bench.report import Report
 from train.comparison import COLUMNS, compare
-from train.run import Task, run
+from train.pipeline import run
 from train.settings import SHIPPED_BASE
+from train.task import Task
 
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {},

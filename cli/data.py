@@ -6,6 +6,7 @@ Exit codes: 0 nothing severe, 1 an error among the findings, 2 input that can't 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from train.audit.audit import Report
     from train.audit.corpus import Corpus, Source
 
-data = typer.Typer(no_args_is_help=True, help="Data sets: audit.")
+data = typer.Typer(no_args_is_help=True, help="Data sets: audit, convert.")
 
 
 def attach(app: typer.Typer) -> None:
@@ -29,13 +30,16 @@ def attach(app: typer.Typer) -> None:
 
 @data.callback()
 def _group() -> None:
-    """Data sets: audit."""
+    """Data sets: audit, convert."""
 
 
 @data.command()
 def audit(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help='JSON Lines, {"messages": […]} in each.')
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="JSON Lines, JSON, CSV, Parquet, text or hf:owner/name."
+        ),
     ],
     validation: Annotated[
         Path | None, typer.Option(help="The held-out file: looked through for leaks.")
@@ -50,31 +54,110 @@ def audit(
     base: Annotated[
         Path | None, typer.Option(help="The base's folder, for its tokenizer [the shipped one].")
     ] = None,
+    ask: Annotated[
+        str | None, typer.Option(help="Ask the base at this OpenAI-compatible URL (…/v1) too.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The base's name there.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Audit training files: what is wrong with them, where, and what to do about it."""
     from train.audit.audit import audit as audited
+    from train.audit.base import verdict
     from train.audit.corpus import Corpus
 
     corpus = Corpus.read(
         [_source(path) for path in files],
-        _source(validation) if validation else None,
+        _source(str(validation)) if validation else None,
         schema=_schema(schema),
         max_length=max_length,
         tokenizer=_tokenizer(base),
     )
     report = audited(corpus)
+    if ask is not None:
+        report = _asked(report, corpus, ask, model)
     if html is not None:
-        _write(html, report, corpus, ", ".join(path.name for path in files))
+        _write(html, report, corpus, ", ".join(Path(name).name for name in files))
     if as_json:
-        render.emit(report.json())
+        answer, why = verdict(report)
+        render.emit({**report.json(), "fine_tune": {"verdict": answer, "because": why}})
     else:
         _print(report)
     if report.severe:
         raise typer.Exit(1)
 
 
+@data.command()
+def convert(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="JSON Lines, JSON, CSV, Parquet, text or hf:owner/name."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write JSON Lines here.")],
+    weight: Annotated[
+        list[str] | None, typer.Option(help="How often a file's rows count, as FILE=NUMBER.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write any known format as a job's JSON Lines; bad rows are named and left out."""
+    from cli.sources import convert as converted
+    from cli.sources import weights
+
+    if any(Path(name).resolve() == output.resolve() for name in files):
+        raise UnusableInput(f"{output} is among the files: expected another name for the output")
+    partial = output.with_name(f"{output.name}.part")
+    try:
+        with partial.open("wb") as out:
+            found = converted(files, weights(files, weight or []), out, quiet=as_json)
+        partial.replace(output)
+    except OSError as error:
+        raise UnusableInput(f"{output}: {error.strerror}; expected a file to write") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    bad = sum(len(one.errors) for one in found)
+    if as_json:
+        render.emit(
+            {
+                "output": str(output),
+                "files": [
+                    {
+                        "file": one.source,
+                        "rows": one.rows,
+                        "kind": next(iter(one.kinds), None),
+                        "errors": [str(error) for error in one.errors],
+                    }
+                    for one in found
+                ],
+            }
+        )
+    else:
+        for one in found:
+            kind = next(iter(one.kinds), "no")
+            print(f"{one.source}: {one.rows} {kind} rows, {len(one.errors)} bad")
+            for wrong in one.errors[:20]:
+                print(f"  {wrong}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _asked(report: Report, corpus: Corpus, url: str, model: str) -> Report:
+    from train.audit.base import Unanswered, client, measured, told
+
+    if not model:
+        raise typer.BadParameter("--ask needs --model: the base's name at that URL")
+    answers = {"schema": corpus.schema} if corpus.schema else {}
+    try:
+        figures = measured(
+            corpus, client(url, model, os.environ.get("OPENAI_API_KEY", "")), answers
+        )
+    except Unanswered as error:
+        raise UnusableInput(f"the base did not answer: {error}") from None
+    return told(report, figures)
+
+
 def _print(report: Report) -> None:
+    from train.audit.base import verdict
     from train.audit.codes import CODES
     from train.audit.page import rows_text
 
@@ -93,6 +176,13 @@ def _print(report: Report) -> None:
             ],
         )
     print(report.summary)
+    if base := report.figures.get("base"):
+        print(
+            f"the base on {base['rows']} rows: {base['zero_shot']:.2f} without examples, "
+            f"{base['few_shot']:.2f} with"
+        )
+    answer, why = verdict(report)
+    print(f"fine-tune: {answer}, because {why}")
 
 
 def _write(path: Path, report: Report, corpus: Corpus, title: str) -> None:
@@ -101,13 +191,28 @@ def _write(path: Path, report: Report, corpus: Corpus, title: str) -> None:
     path.write_text(page(report, corpus, title), "utf-8")
 
 
-def _source(path: Path) -> Source:
+def _source(name: str) -> Source:
     from train.audit.corpus import Source
+    from train.formats.containers import Unreadable
+    from train.formats.reading import iter_rows, plain
 
-    content = _bytes(path, "JSON Lines with training examples")
+    nothing = UnusableInput(f'{name} holds no rows: expected one {{"messages": […]}} object a line')
+    if not plain(name):
+        try:
+            rows = list(iter_rows(name))
+        except OSError as error:
+            raise UnusableInput(
+                f"{name}: {error.strerror}; expected JSON Lines with training examples"
+            ) from None
+        except Unreadable as error:
+            raise UnusableInput(str(error)) from None
+        if not rows:
+            raise nothing
+        return Source(name, rows=rows)
+    content = _bytes(Path(name), "JSON Lines with training examples")
     if not content.strip():
-        raise UnusableInput(f'{path} holds no rows: expected one {{"messages": […]}} object a line')
-    return Source(str(path), content)
+        raise nothing
+    return Source(name, content)
 
 
 def _schema(path: Path | None) -> dict[str, Any] | None:

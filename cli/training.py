@@ -1,11 +1,12 @@
-"""`switchyard train`: a tenant's JSONL becomes a job, and the job becomes a candidate version.
+"""`switchyard train`: a tenant's data becomes a job, and the job becomes a candidate version.
 
-The file is read and checked here, before anything is uploaded: bad rows are named by line, field
+The files are read and checked here, before anything is uploaded: bad rows are named by line, field
 and what was expected.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +32,12 @@ def attach(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help='JSON Lines, {"messages": […]} in each.')],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...", help="JSON Lines, JSON, CSV, Parquet, text or hf:owner/name."
+        ),
+    ],
     tenant: TenantOption,
     adapter: Annotated[str, typer.Option("--adapter", "-a", help="Made if it isn't there.")],
     rank: Annotated[int | None, typer.Option(help="The one dial: 8, 16, 32 … [16].")] = None,
@@ -65,6 +71,9 @@ def train(
     keep_good_rows: Annotated[
         bool, typer.Option("--keep-good-rows", help="Leave bad rows out instead of refusing.")
     ] = False,
+    weight: Annotated[
+        list[str] | None, typer.Option(help="How often a file's rows count, as FILE=NUMBER.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any other option, as name=value.")
     ] = None,
@@ -86,13 +95,13 @@ def train(
         if value is not None
     }
     options |= {name: value for name, value in map(_assignment, set_ or [])}
-    content = checked(data, keep_good_rows)
+    filename, content = gathered(data, weight or [], keep_good_rows)
     if keep_good_rows:
         options["keep_good_rows"] = True
     answers = _answers(kind, schema)
     with opened(context) as registry:
         job_id = submit(
-            registry, tenant, adapter, data.name, content, options, base=base, answers=answers
+            registry, tenant, adapter, filename, content, options, base=base, answers=answers
         )
         if not follow:
             value: dict[str, Any] = {"job": job_id}
@@ -104,8 +113,23 @@ def train(
         render.emit(value)
 
 
+def gathered(
+    sources: list[str], weight: list[str], keep_good_rows: bool = False
+) -> tuple[str, bytes]:
+    """The name and bytes of one upload from all sources. Raises BadRows, CliError."""
+    from cli.sources import convert, refuse_bad, weights
+
+    weighed = weights(sources, weight)
+    if len(sources) == 1 and not weight and Path(sources[0]).suffix == ".jsonl":
+        return Path(sources[0]).name, checked(Path(sources[0]), keep_good_rows)
+    out = io.BytesIO()
+    refuse_bad(convert(sources, weighed, out), keep_good_rows)
+    name = Path(sources[0].replace(":", "-")).stem
+    return f"{name}.jsonl", out.getvalue()
+
+
 def checked(path: Path, keep_good_rows: bool = False) -> bytes:
-    """A training file's bytes. Raises BadRows, CliError before anything has been sent anywhere."""
+    """A JSON Lines file's bytes. Raises BadRows, CliError before anything has been sent."""
     from train.rows import parse
 
     if not path.is_file():

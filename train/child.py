@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from train.run import Task
+from train.task import Task
 
 _ROOT = Path(__file__).parent.parent
 _LOG = "process.log"

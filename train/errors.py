@@ -4,6 +4,7 @@ TrainingError(code, message, param)
 ├── InvalidSpec           the job's options are wrong
 ├── InvalidTrainingFile   rows that are not `messages` rows, or too few of them
 ├── NothingSupervised     no row keeps a token to learn from
+├── SupervisionFailed     what would be trained is not what was meant
 ├── BaseUnavailable       the base model or its tokenizer can't be loaded, or can't be trained here
 ├── OutOfMemory           the process asked for more memory than there is
 └── DiskFull              the scratch folder's disk is full
@@ -45,6 +46,12 @@ class NothingSupervised(TrainingError):
     """No row keeps a token to learn from."""
 
     code = "nothing_supervised"
+
+
+class SupervisionFailed(TrainingError):
+    """What would be trained is not what was meant: told before the first step."""
+
+    code = "supervision_failed"
 
 
 class BaseUnavailable(TrainingError):

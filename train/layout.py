@@ -8,9 +8,9 @@ from registry import Registry
 from registry.errors import StoreError
 from registry.jobs import Job
 from train.errors import InvalidSpec
-from train.run import Task
 from train.settings import WorkerSettings, base_name
 from train.spec import TrainingSpec
+from train.task import Task
 
 
 def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path) -> Task:
@@ -56,7 +56,13 @@ def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path
         probes=settings.probes,
         resume=_state(registry, job, folder),
         checkpoint_s=settings.checkpoint_s,
+        engine_url=_engine_url(registry, base_name(base)),
     )
+
+
+def _engine_url(registry: Registry, base: str) -> str | None:
+    """An engine that serves the base, to compare tokens with."""
+    return next((e.url for e in registry.engines.ready() if e.base == base), None)
 
 
 def _state(registry: Registry, job: Job, folder: Path) -> str | None:

@@ -25,9 +25,9 @@ from registry.versions import Version
 from train.child import Child
 from train.errors import TrainingError
 from train.layout import lay_out
-from train.run import Task
 from train.settings import WorkerSettings
 from train.spec import TrainingSpec
+from train.task import Task
 
 WEIGHTS = "adapter_model.safetensors"
 _MANIFEST = "switchyard.json"

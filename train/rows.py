@@ -1,23 +1,28 @@
-"""`messages` JSONL → rows. Says line, field and what was expected for every row that is not one.
+"""JSON Lines of any known shape → rows. Says line, field and what was expected for every row that
+is not one.
 
-Knows nothing about tokens or models. Other fields of a row are kept as its metadata.
+Knows nothing about tokens or models. Other fields of a row are kept as its metadata. Other files
+than JSON Lines are read by `train.formats.reading`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from train.errors import InvalidTrainingFile
+from train.formats.messages import Fault, named
+from train.formats.messages import Message as Message
+from train.formats.shapes import LOOKED_AT, Shape, seen
+from train.spec import TrainingSpec
 
-ROLES = ("system", "user", "assistant")
 SHOWN_ERRORS = 20
-
-Message = dict[str, str]
-
 
 KINDS = ("chat", "preference", "rated", "text")
 
@@ -60,32 +65,98 @@ class Row:
 
 @dataclass(frozen=True)
 class RowError:
-    """Why a line is not a row."""
+    """Why a line is not a row. `unit` is what is counted: lines of a text, rows of a table."""
 
     line: int
     field: str
     expected: str
     found: str
+    unit: str = "line"
 
     def __str__(self) -> str:
         where = f"{self.field}: " if self.field else ""
-        return f"line {self.line}: {where}expected {self.expected}, found {self.found}"
+        return f"{self.unit} {self.line}: {where}expected {self.expected}, found {self.found}"
 
 
 def parse(data: bytes) -> tuple[list[Row], list[RowError]]:
     """Rows and errors in the order of the file. Blank lines are skipped, not counted as errors."""
     rows: list[Row] = []
     errors: list[RowError] = []
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-        if not line.strip():
-            continue
-        found = _row(number, line)
+    for found in rows_of(lines(io.BytesIO(data))):
         if isinstance(found, Row):
             rows.append(found)
         else:
             errors.append(found)
     return rows, errors
+
+
+Record = tuple[int, Any]
+"""A record's number, from 1, and its JSON value; or the RowError that stands in its place."""
+
+
+def lines(file: Iterable[bytes]) -> Iterator[Record]:
+    """The records of JSON Lines, one at a time."""
+    for number, raw in enumerate(file, start=1):
+        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+        if line.strip():
+            yield number, _json(number, line.rstrip(b"\n"))
+
+
+def rows_of(records: Iterable[Record], unit: str = "line") -> Iterator[Row | RowError]:
+    """Rows of the shape that the first LOOKED_AT records have; holds no more than those."""
+    ahead = iter(records)
+    first = list(itertools.islice(ahead, LOOKED_AT))
+    shape = seen(value for _, value in first)
+    for number, value in itertools.chain(first, ahead):
+        yield row_of(number, value, shape, unit)
+
+
+def row_of(number: int, value: Any, shape: Shape, unit: str = "line") -> Row | RowError:
+    """One record as a row. A weight counts only beside a source: it is how a file of several was
+    weighed, and any other `weight` is the tenant's own."""
+    if isinstance(value, RowError):
+        return value
+    if not isinstance(value, dict):
+        return RowError(number, "", "a JSON object", named(value), unit)
+    parts = shape.parts(value)
+    if isinstance(parts, Fault):
+        return RowError(number, *parts, unit)
+    metadata = {key: item for key, item in value.items() if key not in parts.fields}
+    source = metadata.get("source")
+    source = source if isinstance(source, str) else ""
+    weight = metadata.get("weight", 1.0) if source else 1.0
+    number_like = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not (number_like and math.isfinite(weight) and weight > 0):
+        weight = 1.0
+    return Row(
+        number,
+        tuple(parts.messages),
+        metadata,
+        parts.kind,
+        parts.rejected,
+        parts.good,
+        source,
+        float(weight),
+    )
+
+
+def canonical(row: Row) -> dict[str, Any]:
+    """The row as an object of the one shape that its kind has, metadata beside."""
+    asked, said = row.prompt, row.answer
+    shape: dict[str, Any]
+    if row.kind == "preference":
+        shape = {
+            "input": {"messages": asked},
+            "preferred_output": [{"role": "assistant", "content": said}],
+            "non_preferred_output": [{"role": "assistant", "content": row.rejected}],
+        }
+    elif row.kind == "rated":
+        shape = {"prompt": asked, "completion": said, "label": row.good}
+    elif row.kind == "text":
+        shape = {"text": said}
+    else:
+        shape = {"messages": list(row.messages)}
+    return {**shape, **{name: value for name, value in row.metadata.items() if name not in shape}}
 
 
 def read(data: bytes, *, keep_good_rows: bool = False, param: str = "training_file") -> list[Row]:
@@ -112,6 +183,33 @@ def describe(errors: list[RowError], total: int) -> str:
     )
 
 
+FITS = {"chat": "sft", "preference": "dpo", "rated": "kto", "text": "pretrain"}
+"""The objective that learns from rows of a kind."""
+
+
+def for_objective(
+    rows: Sequence[Row], spec: TrainingSpec, param: str = "training_file"
+) -> list[Row]:
+    """The rows as the job's objective learns from them: of a pair, "sft" takes the better answer.
+
+    Raises InvalidTrainingFile where their kind is another objective's, or there are several.
+    """
+    kinds = sorted({row.kind for row in rows})
+    if len(kinds) != 1:
+        raise InvalidTrainingFile(
+            f"The file holds rows of several kinds: {', '.join(kinds)}; expected one", param
+        )
+    if kinds == ["preference"] and spec.objective == "sft":
+        return [replace(row, kind="chat", rejected="") for row in rows]
+    if FITS[kinds[0]] != spec.objective:
+        raise InvalidTrainingFile(
+            f"The file holds {kinds[0]} rows, which objective={spec.objective} can't learn from: "
+            f"set objective={FITS[kinds[0]]}",
+            param,
+        )
+    return list(rows)
+
+
 def digest(rows: Iterable[Row]) -> str:
     """SHA-256 of what the rows say, hex; line numbers and metadata don't count."""
     hasher = hashlib.sha256()
@@ -125,54 +223,11 @@ def digest(rows: Iterable[Row]) -> str:
     return hasher.hexdigest()
 
 
-def _row(number: int, line: bytes) -> Row | RowError:
+def _json(number: int, line: bytes) -> Any:
     try:
-        value = json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return RowError(number, "", "UTF-8 text", f"byte 0x{line[error.start]:02x}")
     except (ValueError, RecursionError) as error:
         column = error.colno if isinstance(error, json.JSONDecodeError) else 1
         return RowError(number, "", "one JSON object", f"broken JSON at column {column}")
-    if not isinstance(value, dict):
-        return RowError(number, "", "a JSON object", _kind(value))
-    messages = value.get("messages")
-    if not isinstance(messages, list) or not messages:
-        return RowError(number, "messages", "a list of messages", _kind(messages))
-    clean: list[Message] = []
-    for index, message in enumerate(messages):
-        where = f"messages[{index}]"
-        if not isinstance(message, dict):
-            return RowError(number, where, "an object with role and content", _kind(message))
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
-            shown = repr(role[:20]) if isinstance(role, str) else _kind(role)
-            return RowError(number, f"{where}.role", "system, user or assistant", shown)
-        if not isinstance(content, str):
-            return RowError(number, f"{where}.content", "a text", _kind(content))
-        try:
-            content.encode("utf-8")
-        except UnicodeEncodeError:
-            return RowError(number, f"{where}.content", "Unicode text", "half a surrogate pair")
-        if not content.strip():
-            return RowError(number, f"{where}.content", "a text that is not empty", "an empty text")
-        if role == "system" and index > 0:
-            return RowError(
-                number, f"{where}.role", "a system message only at the start", "one here"
-            )
-        clean.append({"role": role, "content": content})
-    if clean[-1]["role"] != "assistant":
-        last = f"messages[{len(clean) - 1}].role"
-        return RowError(number, last, "assistant (the answer to learn)", repr(clean[-1]["role"]))
-    if not any(message["role"] == "user" for message in clean):
-        return RowError(number, "messages", "at least one user message", "none")
-    metadata = {key: item for key, item in value.items() if key != "messages"}
-    return Row(number, tuple(clean), metadata)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    names = {dict: "an object", str: "a text", bool: "true or false", int: "a number"}
-    return names.get(type(value), "a number")

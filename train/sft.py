@@ -7,11 +7,12 @@ machine and thread count give the same weights, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
@@ -59,12 +60,14 @@ def fine_tune(
     scratch: Path,
     report: Report,
     durable: Durable | None = None,
+    before: Callable[[Any], None] = lambda _: None,
 ) -> Trained:
     """Train on `model`: a base, or a PEFT model whose adapter preferences go on from.
 
     `report` gets progress after every step and a checkpoint's figures after every epoch. With
     method "full" the result is the base itself, changed; otherwise a PEFT model. With a `durable`
     whole states are kept, and gone on from; Paused is raised when training was asked to rest.
+    `before` gets the model with its adapter, before the first step.
     """
     keeper = Keeper(spec.patience, report, durable)
     settings = methods.arguments(
@@ -79,6 +82,7 @@ def fine_tune(
     make = preferences.trainer if spec.objective in PREFERENCES else _supervised
     trainer = make(model, tokenizer, train, validation, spec, settings, keeper)
     keeper.trainer = trainer
+    before(trainer.model)
     keeper.run()
     trainer.model.eval()
     if spec.objective in PREFERENCES:

@@ -20,6 +20,7 @@ SMALL = 500
 """Fewer rows to learn from are a small data set."""
 QUANTIZE = ("none", "nf4")
 OBJECTIVES = ("sft", "dpo", "kto", "pretrain")
+AUDITS = ("warn", "stop", "off")
 METHODS = ("lora", "rslora", "dora", "full")
 PRESETS: dict[str, dict[str, Any]] = {
     "small-data": {"rank": 4, "dropout": 0.1, "patience": 2, "epochs": 10.0},
@@ -31,6 +32,7 @@ examples: little room to learn by heart, and many passes that end with the valid
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "quantize": QUANTIZE,
+    "audit": AUDITS,
     "objective": OBJECTIVES,
     "method": METHODS,
     "preset": tuple(PRESETS),
@@ -74,6 +76,8 @@ class TrainingSpec:
     so many general rows for each of the tenant's own, against forgetting; `search` is the number
     of trials for better options, 0 for none. `checkpoints` is the number of last epochs whose
     adapters can be served too, each by its own name.
+    `audit` says what an error among the audit's findings does: "warn" tells it, "stop" ends the
+    job, "off" looks for none.
     """
 
     objective: str = "sft"
@@ -100,6 +104,7 @@ class TrainingSpec:
     search: int = 0
     checkpoints: int = 0
     keep_good_rows: bool = False
+    audit: str = "warn"
     suffix: str | None = None
     parent: str | None = None
     base: str | None = None

@@ -1,9 +1,11 @@
-"""Train / validation by group, stable under added data.
+"""Train / validation / test by group, stable under added data.
 
-A row's side depends on its own group's hash and on nothing else, so adding rows never moves one.
+A row's side depends on its own group's hash and on nothing else, so adding rows never moves one: a
+row that has measured is never learned from later. The exception is a side that the hash left empty,
+which is given the group nearest to it: once added rows fill the side, that group may go back.
 What must stay together (a conversation, a customer, the same question) has one group.
-Near-duplicates that the hash put on both sides are left out of training: the validation side is
-never touched.
+Near-duplicates that the hash put on both sides are left out of training, rather than clustered:
+added rows can join two clusters, and would then move all of one. What measures is never touched.
 """
 
 from __future__ import annotations
@@ -27,39 +29,65 @@ _DIGITS = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Split:
-    """Rows to learn from, rows to measure on, and those left out because they are too near to the
-    latter."""
+    """Rows to learn from, rows that say when to stop, rows to measure on, and those left out of
+    training because they are too near to the latter two."""
 
     train: list[Row]
     validation: list[Row]
+    test: list[Row]
     left_out: list[Row]
 
 
 def split(
-    rows: Sequence[Row], fraction: float, *, group_by: str | None = None, salt: str = "split-1"
+    rows: Sequence[Row],
+    validation: float,
+    test: float = 0.0,
+    *,
+    group_by: str | None = None,
+    salt: str = "split-1",
 ) -> Split:
-    """Divide rows so that about `fraction` of the groups are for validation.
+    """Divide rows so that about these shares of the groups are for validation and test.
 
-    With at least two groups neither side is empty. The order of rows is kept.
+    With as many groups as wanted sides none is empty; with two, the test is. The order of rows is
+    kept.
     """
     keys = [group(row, group_by) for row in rows]
-    points = {key: _point(key, salt) for key in set(keys)}
-    held = {key for key, point in points.items() if point < fraction}
-    if len(points) > 1 and not held:
-        held = {min(points, key=lambda key: (points[key], key))}
-    elif len(points) > 1 and len(held) == len(points):
-        held.remove(max(points, key=lambda key: (points[key], key)))
-    validation = [row for row, key in zip(rows, keys, strict=True) if key in held]
-    rest = [row for row, key in zip(rows, keys, strict=True) if key not in held]
-    return separate(rest, validation)
+    order = sorted((_point(key, salt), key) for key in set(keys))
+    sides = {key: _side(point, validation, test) for point, key in order}
+    wanted = [0, 1, *([2] if test and len(order) > 2 else [])]
+    for side in wanted[: len(order)]:
+        _fill(side, sides, [key for _, key in order])
+    parts: list[list[Row]] = [[], [], []]
+    for row, key in zip(rows, keys, strict=True):
+        parts[sides[key]].append(row)
+    return separate(*parts)
 
 
-def separate(train: Sequence[Row], validation: Sequence[Row]) -> Split:
-    """Leave out of training what is, or nearly is, a validation row's question."""
-    near = _near(train, validation)
+def _side(point: float, validation: float, test: float) -> int:
+    """0 to learn from, 1 validation, 2 test."""
+    if point < test:
+        return 2
+    return 1 if point < test + validation else 0
+
+
+def _fill(side: int, sides: dict[str, int], order: Sequence[str]) -> None:
+    """Give an empty side the group whose hash is nearest, from a side that can spare it."""
+    if side in sides.values():
+        return
+    counts = Counter(sides.values())
+    ranked = reversed(order) if side == 0 else order
+    given = next((key for key in ranked if counts[sides[key]] > 1), None)
+    if given is not None:
+        sides[given] = side
+
+
+def separate(train: Sequence[Row], validation: Sequence[Row], test: Sequence[Row] = ()) -> Split:
+    """Leave out of training what is, or nearly is, a validation or test row's question."""
+    near = _near(train, [*validation, *test])
     return Split(
         [row for index, row in enumerate(train) if index not in near],
         list(validation),
+        list(test),
         [row for index, row in enumerate(train) if index in near],
     )
 

@@ -181,3 +181,68 @@ def _work(registry: Registry, failure: str | None) -> None:
         job_id=job.id,
     )
     registry.jobs.succeed(job.id, "worker-1", version.digest)
+
+
+def test_a_table_becomes_canonical_lines_before_the_upload(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    (tmp_path / "tickets.csv").write_text(
+        "prompt;completion;customer_id\nmy invoice is wrong;billing;7\n"
+    )
+    words = ["-t", "acme", "-a", "tickets", "--no-follow"]
+    value = switchyard.json("train", tmp_path / "tickets.csv", *words)
+    job = home_registry.jobs.get(value["job"])
+    sent = json.loads(home_registry.content("acme", job.training_file))
+    assert sent == {**GOOD, "customer_id": "7"}
+    assert [file.filename for file in home_registry.files.all("acme")] == ["tickets.jsonl"]
+
+
+def test_several_files_are_weighed_and_keep_their_names(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    (tmp_path / "b.csv").write_text("prompt,completion\nmy parcel is late,delivery\n")
+    data = [data_file(tmp_path, GOOD), tmp_path / "b.csv"]
+    words = ["-t", "acme", "-a", "tickets", "--no-follow"]
+    value = switchyard.json("train", *data, *words, "--weight", "b.csv=2")
+    job = home_registry.jobs.get(value["job"])
+    lines = home_registry.content("acme", job.training_file).splitlines()
+    assert [(r["source"], r["weight"]) for r in map(json.loads, lines)] == [
+        ("tickets.jsonl", 1.0),
+        ("b.csv", 2.0),
+    ]
+    switchyard("train", *data, *words, "--weight", "c.csv=2", code=2)
+    switchyard("train", *data, *words, "--weight", "b.csv=-1", code=2)
+
+
+def test_files_of_several_kinds_are_refused(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    (tmp_path / "book.txt").write_text("A passage.\n")
+    data = [data_file(tmp_path, GOOD), tmp_path / "book.txt"]
+    result = switchyard("train", *data, "-t", "acme", "-a", "x", code=2)
+    assert "rows of several kinds" in result.stderr
+    assert home_registry.files.all("acme") == []
+
+
+def test_convert_writes_canonical_lines_and_names_bad_rows(
+    switchyard: Switchyard, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("instruction,input,output\nSay hello.,,Hello.\nSay more.,,\n")
+    out = tmp_path / "out.jsonl"
+    result = switchyard("data", "convert", tmp_path / "a.csv", "--output", out, code=1)
+    assert "1 chat rows, 1 bad" in result.stdout
+    assert "row 2: output: expected a text, found nothing" in result.stdout
+    assert json.loads(out.read_text())["messages"][1]["content"] == "Hello."
+    result = switchyard("data", "convert", out, "--output", tmp_path / "again.jsonl", "--json")
+    assert json.loads(result.stdout)["files"] == [
+        {"file": str(out), "rows": 1, "kind": "chat", "errors": []}
+    ]
+    assert (tmp_path / "again.jsonl").read_bytes() == out.read_bytes()
+    result = switchyard("data", "convert", out, "--output", out, code=2)
+    assert "expected another name" in result.stderr
+    result = switchyard("data", "convert", tmp_path / "no.csv", "--output", out, code=2)
+    assert "No such file" in result.stderr
+    assert not list(tmp_path.glob("*.part"))

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.store import Store
-from train.run import Task, main
+from train.run import main
+from train.task import Task
 
 SPEC = {
     "rank": 4, "epochs": 3, "batch_size": 4, "validation_fraction": 0.2, "dropout": 0.2,

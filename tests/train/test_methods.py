@@ -11,10 +11,12 @@ import pytest
 
 from tests.real_engine import make_base, running_engine
 from tests.train.making import QUEUES, tickets
+from train.pipeline import learn
+from train.reading import Data
 from train.rows import Row
-from train.run import Clock, Task, learn
 from train.spec import TrainingSpec
 from train.split import Split
+from train.task import Clock, Task
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -93,7 +95,7 @@ def work(folder, base, options, *, parent=None, given=None):
     def unheard(_):
         pass
 
-    data = Split(found[:-16], found[-16:], [])
+    data = Data(Split(found[:-16], found[-16:], [], []), found[-16:])
     return learn(folder, task, spec, data, Clock(unheard), unheard), folder / "adapter"
 
 

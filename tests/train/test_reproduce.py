@@ -17,7 +17,8 @@ WEIGHTS = reproduce.WEIGHTS
 def made(tmp_path_factory):
     """(task, outcome, folder of the adapter) of a small job with a search, trained here."""
     from tests.real_engine import make_base
-    from train.run import Task, run
+    from train.pipeline import run
+    from train.task import Task
 
     folder = tmp_path_factory.mktemp("made")
     base = make_base(folder / "base")

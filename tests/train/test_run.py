@@ -11,8 +11,9 @@ import pytest
 from registry.store import Store
 from tests.train.making import QUEUES, jsonl, record, tickets
 from train.errors import InvalidTrainingFile
-from train.run import Task, run
+from train.pipeline import run
 from train.settings import SHIPPED_BASE
+from train.task import Task
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -21,7 +22,13 @@ TASK = Task(
     adapter="tickets",
     base=str(SHIPPED_BASE),
     base_name="switchyard-tiny",
-    spec={"rank": 8, "epochs": 3, "batch_size": 8, "validation_fraction": 0.25},
+    spec={
+        "rank": 8,
+        "epochs": 3,
+        "batch_size": 8,
+        "validation_fraction": 0.1,
+        "test_fraction": 0.25,
+    },
     answers={"kind": "label"},
     training="training.jsonl",
     validation=None,
@@ -63,7 +70,7 @@ def test_progress_tells_phase_step_loss_and_time_left(done):
     _, outcome, news, _ = done
     progress = [message for message in news if message["kind"] == "progress"]
     assert [m["phase"] for m in progress if len(m) == 2][:4] == [
-        "reading", "import", "loading", "tokenising"
+        "reading", "import", "loading", "auditing"
     ]  # fmt: skip
     steps = [m for m in progress if m["phase"] == "training" and m.get("step")]
     assert [m["step"] for m in steps] == list(range(1, outcome["result"]["training"]["steps"] + 1))
@@ -79,7 +86,7 @@ def test_the_adapter_beats_the_base_and_is_promoted(done):
     assert (
         evaluation["adapter"]["n"]
         == evaluation["n"]
-        == len(range(outcome["result"]["data"]["validation_rows"]))
+        == len(range(outcome["result"]["data"]["test_rows"]))
     )
     assert evaluation["adapter"]["exact"] >= evaluation["base_zero_shot"]["exact"] + 0.5
     assert evaluation["base_few_shot"]["examples"] == 3

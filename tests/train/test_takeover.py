@@ -13,7 +13,7 @@ from registry.store import sha256_file
 from tests.real_engine import make_base
 from tests.train.forked import SPEC, task
 from tests.train.making import jsonl, tickets
-from train.run import run
+from train.pipeline import run
 from train.settings import WorkerSettings
 from train.worker import Worker
 

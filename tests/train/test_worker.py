@@ -318,7 +318,13 @@ def test_the_job_of_a_worker_that_died_is_taken_over_and_its_process_dies_too(
 def test_a_job_becomes_a_candidate_version(registry, workers, tmp_path):
     registry.adapters.update("acme", "tickets", answers={"kind": "label"})
     job = enqueue(
-        registry, [*tickets(120), "{"], epochs=3, rank=8, batch_size=8, keep_good_rows=True
+        registry,
+        [*tickets(120), "{"],
+        epochs=3,
+        rank=8,
+        batch_size=8,
+        test_fraction=0.15,
+        keep_good_rows=True,
     )
     worker = workers()
     seen = set()

@@ -86,6 +86,18 @@ def boilerplate(corpus: Corpus) -> list[Finding]:
     return of_rows("boilerplate-answer", places)
 
 
+def no_preference(corpus: Corpus) -> list[Finding]:
+    """Pairs of one answer and the same answer."""
+    return of_rows(
+        "no-preference",
+        [
+            s.place
+            for s in corpus.samples
+            if s.row.kind == "preference" and squeezed(s.answer) == squeezed(s.row.rejected)
+        ],
+    )
+
+
 def html_left_over(corpus: Corpus) -> list[Finding]:
     """Tags and entities."""
     places = [s.place for s in corpus.samples if _HTML.search(s.answer)]

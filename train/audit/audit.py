@@ -13,6 +13,7 @@ from train.audit import (
     duplicates,
     encoding,
     forms,
+    languages,
     leakage,
     lengths,
     malformed,
@@ -43,6 +44,7 @@ CHECKS: tuple[Callable[[Corpus], list[Finding]], ...] = (
     answers.unfinished,
     answers.copied,
     answers.boilerplate,
+    answers.no_preference,
     answers.html_left_over,
     forms.mixed_kinds,
     forms.invalid_json,
@@ -51,6 +53,7 @@ CHECKS: tuple[Callable[[Corpus], list[Finding]], ...] = (
     encoding.broken_encoding,
     scripts.minority_script,
     scripts.system_script,
+    languages.minority_language,
     prompts.several_systems,
     prompts.no_system,
     secrets.secrets,
@@ -58,6 +61,27 @@ CHECKS: tuple[Callable[[Corpus], list[Finding]], ...] = (
     size.size,
     size.lookup,
 )
+
+_NEEDS_A_PROMPT = frozenset(
+    {
+        malformed.out_of_turn,
+        duplicates.contradictions,
+        leakage.leakage,
+        lengths.truncated,
+        answers.placeholders,
+        answers.copied,
+        prompts.several_systems,
+        prompts.no_system,
+        size.lookup,
+    }
+)
+_NOT_FOR: Mapping[str, frozenset[Callable[[Corpus], list[Finding]]]] = {
+    "text": _NEEDS_A_PROMPT,
+    # One prompt has many answers there: that is what is learned from.
+    "preference": frozenset({duplicates.contradictions}),
+    "rated": frozenset({duplicates.contradictions, answers.boilerplate, answers.unfinished}),
+}
+"""Checks that ask what rows of a kind don't have."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +122,9 @@ class Report:
 
 def audit(corpus: Corpus) -> Report:
     """Run every check. Raises nothing for what rows hold."""
-    findings = [masked(finding) for check in CHECKS for finding in check(corpus)]
+    left_out = _NOT_FOR.get(corpus.rows, frozenset())
+    checks = [check for check in CHECKS if check not in left_out]
+    findings = [masked(finding) for check in checks for finding in check(corpus)]
     order = list(CODES)
     findings.sort(key=lambda f: (SEVERITIES.index(f.severity), order.index(f.code)))
     figures = {

@@ -62,6 +62,11 @@ CODES: dict[str, Kind] = {
         "rows that answer the same input differently",
         "Decide which answer is right and drop the others.",
     ),
+    "no-preference": Kind(
+        "error",
+        "pairs whose two answers are the same",
+        "Drop them: nothing is preferred there.",
+    ),
     # training against validation
     "leak-exact": Kind(
         "error",
@@ -161,6 +166,11 @@ CODES: dict[str, Kind] = {
         "a script (Latin, Cyrillic …) that fewer than 5 % of the rows use",
         "Add rows in that language or drop these.",
     ),
+    "minority-language": Kind(
+        "warning",
+        "a language (English, German …) that fewer than 5 % of the rows use",
+        "Add rows in that language or drop these.",
+    ),
     "system-script-differs": Kind(
         "info",
         "the system prompt is in another script than the answers",
@@ -199,6 +209,11 @@ CODES: dict[str, Kind] = {
         "info",
         "fewer than 500 usable examples",
         "Train with preset=small-data: rank 4, early stopping (patience) on.",
+    ),
+    "base-already-good": Kind(
+        "warning",
+        "the base gives at least 95 % of the right answers already",
+        "Prompt it, with examples if that is what it took.",
     ),
     "looks-like-lookup": Kind(
         "warning",

@@ -34,10 +34,18 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A file's name and bytes."""
+    """A file's name and bytes; or its rows, where it is no JSON Lines or has been read before."""
 
     name: str
-    data: bytes
+    data: bytes = b""
+    rows: Sequence[Row | RowError] | None = field(default=None, repr=False)
+
+    def read(self) -> tuple[list[Row], list[RowError]]:
+        """What it holds, and what it should not."""
+        if self.rows is None:
+            return parse(self.data)
+        good = [row for row in self.rows if isinstance(row, Row)]
+        return good, [row for row in self.rows if isinstance(row, RowError)]
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ class Sample:
     @property
     def texts(self) -> list[str]:
         """All messages' texts."""
-        return [message["content"] for message in self.row.messages]
+        said = [message["content"] for message in self.row.messages]
+        return [*said, self.row.rejected] if self.row.rejected else said
 
     @cached_property
     def looks_like_json(self) -> bool:
@@ -129,18 +138,25 @@ class Corpus:
         held: list[Sample] = []
         bad: list[BadLine] = []
         for source in (*sources, *((validation,) if validation else ())):
-            rows, errors = parse(source.data)
+            rows, errors = source.read()
             into = held if source is validation else train
             into.extend(Sample(source.name, row) for row in rows)
             if errors:
-                lines = source.data.split(b"\n")
-                bad += [BadLine(source.name, e, lines[e.line - 1]) for e in errors]
+                lines = source.data.split(b"\n") if source.rows is None else []
+                bad += [
+                    BadLine(source.name, e, lines[e.line - 1] if lines else b"") for e in errors
+                ]
         return cls(train, held, bad, **options)
 
     @cached_property
     def samples(self) -> list[Sample]:
         """All rows of either side."""
         return [*self.train, *self.validation]
+
+    @property
+    def rows(self) -> str:
+        """What the rows are: chat, preference, rated or text."""
+        return self.samples[0].row.kind if self.samples else "chat"
 
     @cached_property
     def kind(self) -> str:
@@ -160,7 +176,7 @@ class Corpus:
         """Of each sample, in the order of `samples`; [] without a tokenizer."""
         if self.tokenizer is None:
             return []
-        texts = [text for sample in self.samples for text in sample.texts]
+        texts = [m["content"] for sample in self.samples for m in sample.row.messages]
         counts = iter(
             len(e.ids) for e in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         )

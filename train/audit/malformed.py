@@ -9,6 +9,9 @@ from collections import defaultdict
 from train.audit.corpus import BadLine, Corpus, Sample
 from train.audit.finding import Finding, Place, of_rows
 
+_ANSWERS = frozenset(
+    ("completion", "output", "chosen", "rejected", "preferred_output", "non_preferred_output")
+)
 _INDEX = re.compile(r"messages\[(\d+)\]")
 
 
@@ -38,10 +41,9 @@ def _code(bad: BadLine) -> str:
         return "no-answer"
     if field.endswith(".role"):
         return "wrong-role"
-    if field.endswith(".content"):
-        if "not empty" not in expected:
-            return "content-not-text"
-        return "empty-answer" if _is_answer(bad) else "empty-message"
+    if "not empty" in expected:
+        whole = field in _ANSWERS or field.partition("[")[0] in _ANSWERS
+        return "empty-answer" if whole or _is_answer(bad) else "empty-message"
     return "no-messages" if field == "messages" else "content-not-text"
 
 
@@ -51,4 +53,4 @@ def _is_answer(bad: BadLine) -> bool:
         message = json.loads(bad.raw.decode("utf-8-sig"))["messages"][int(found[1] if found else 0)]
         return bool(message["role"] == "assistant")
     except (ValueError, RecursionError, KeyError, IndexError, TypeError):
-        return False
+        return False  # no JSON Lines, or another field

@@ -35,6 +35,22 @@ class Fault:
     validation: Callable[[], list[Record]] | None = None
 
 
+def _pairs() -> list[Record]:
+    """Sentences with a worse answer beside each."""
+    return [
+        {
+            "prompt": row["messages"][:-1],
+            "chosen": row["messages"][-1]["content"],
+            "rejected": "We have read this and will think about it.",
+        }
+        for row in clean.sentences()
+    ]
+
+
+def _no_preference(rows: list[Any]) -> None:
+    rows[4]["rejected"] = rows[4]["chosen"].upper()
+
+
 def answer(text: str | Callable[[str], str], *lines: int) -> Callable[[list[Any]], None]:
     """Put another answer on these lines (5)."""
 
@@ -238,6 +254,11 @@ FAULTS: dict[str, Fault] = {
     "replacement": Fault("broken-encoding", answer(lambda text: text[:9] + "\ufffd" + text[9:])),
     "mojibake": Fault("broken-encoding", ask(lambda text: text + " Merci, AndrÃ©.")),
     "cyrillic": Fault("minority-script", answer("Отправим сегодня.")),
+    "no-preference": Fault("no-preference", _no_preference, base=_pairs),
+    "german": Fault(
+        "minority-language",
+        answer("Das Paket ist noch nicht bei uns, und wir haben auch keine Nachricht für Sie."),
+    ),
     "no-system": Fault("no-system-prompt", _no_system),
     "two-systems": Fault("several-system-prompts", _other_systems, None),
     "foreign-system": Fault("system-script-differs", _foreign_system, tuple(range(1, 321))),

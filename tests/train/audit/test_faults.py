@@ -58,7 +58,8 @@ def test_a_fault_is_found_where_it_is_and_nothing_else(name: str) -> None:
 
 
 def test_there_is_a_fault_for_every_code() -> None:
-    assert {fault.code for fault in FAULTS.values()} == set(CODES)
+    of_a_server = {"base-already-good"}  # no row shows it: test_base.py asks
+    assert {fault.code for fault in FAULTS.values()} == set(CODES) - of_a_server
 
 
 @pytest.mark.parametrize("make", [clean.sentences, clean.labels, clean.objects])

@@ -1,0 +1,315 @@
+"""The way of one job: rows → audit → base → tokens → training → a plain LoRA → evaluation →
+probes → the adapter's folder and the outcome. Knows nothing about the registry or processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from registry.store import canonical
+from train import combinations
+from train.answers import Answers
+from train.durable import Durable, Wish
+from train.reading import Data, read
+from train.rows import Row
+from train.spec import TrainingSpec
+from train.split import Split
+from train.task import Clock, Report, Task
+
+
+def run(folder: Path, task: Task, report: Report, wish: Wish | None = None) -> dict[str, Any]:
+    """The whole pipeline. Returns the outcome; raises TrainingError, and Paused by `wish`."""
+    clock = Clock(report)
+    spec = TrainingSpec.parse(task.spec)
+    combinations.check(spec, task.device)
+    with clock.phase("reading"):
+        data = read(folder, task, spec)
+        if data.skipped:
+            report({"kind": "event", "level": "warn", "message": data.skipped})
+    return learn(folder, task, spec, data, clock, report, wish)
+
+
+def learn(
+    folder: Path,
+    task: Task,
+    spec: TrainingSpec,
+    data: Data,
+    clock: Clock,
+    report: Report,
+    wish: Wish | None = None,
+) -> dict[str, Any]:
+    """From divided rows to the adapter's folder and the outcome. Raises TrainingError, Paused."""
+    rows = data.split
+    combinations.check_rows(spec, [*rows.train, *rows.validation, *rows.test])
+    with clock.phase("import"):
+        # Bad files and bad options are told above, before these ten seconds.
+        import torch
+
+        from registry.fingerprint import base_fingerprint
+        from train import artifact, compile, dataset, methods, search, state, supervision, verdict
+        from train.audit.job import examine
+        from train.model import Base
+        from train.probes import probe
+        from train.replay import replayed
+        from train.sft import fine_tune
+    torch.set_num_threads(task.threads or os.cpu_count() or 1)
+    with clock.phase("loading"):
+        base = Base(task.base, task.device)
+        fingerprint = base_fingerprint(base.folder)
+    longest = min(spec.max_length, base.context)
+    with clock.phase("auditing"):
+        audited = examine(
+            data.training,
+            data.held,
+            spec.audit,
+            tokenizer=getattr(base.tokenizer, "backend_tokenizer", None),
+            max_length=longest,
+            answers=task.answers,
+            report=report,
+        )
+    with clock.phase("loading the base"):
+        attention = methods.attention(spec, base.device)
+        model = base.load(spec.quantize, exact=spec.method == "full", attention=attention)
+    general: list[Row] = []
+    if spec.replay:
+        with clock.phase("replaying"):
+            general = replayed(model, base, rows.train, spec.replay, spec.seed)
+    if task.parent is not None and spec.objective in combinations.PREFERENCES:
+        model = _from_parent(model, folder / task.parent)
+    with clock.phase("tokenising"):
+        tools = (base.tokenizer, base.training_template, longest)
+        stop = base.stop_tokens()
+        train, learned = dataset.tokenise([*dataset.weighted(rows.train), *general], *tools, stop)
+        held, _ = dataset.tokenise(rows.validation, *tools, stop)
+    _tell_data(report, rows, len(data.measured), learned.json())
+    supervised = {
+        **learned.json(),
+        **supervision.of_tokens(train, stop),
+        **supervision.of_engine(rows.train, base.tokenizer, task.engine_url, task.base_name),
+    }
+    if advice := spec.advice(len(rows.train), task.spec):
+        report({"kind": "event", "level": "info", "message": advice})
+    durable = Durable(
+        folder / "states",
+        every_s=task.checkpoint_s,
+        resume=None if task.resume is None else folder / task.resume,
+        key=_key(task, fingerprint, data.digest),
+        checkpoints=task.checkpoints,
+        wish=wish or Wish(),
+    )
+    rate = spec.learning_rate_for(base.hidden_size)
+    epochs = spec.epochs_for(learned.supervised / learned.rows)
+
+    def train_with(options: TrainingSpec, report: Report, durable: Durable | None = None) -> Any:
+        return fine_tune(
+            model,
+            base.tokenizer,
+            train,
+            held,
+            options,
+            learning_rate=options.learning_rate or rate,
+            epochs=options.epochs or epochs,
+            device=base.device,
+            scratch=folder / "trainer",
+            report=report,
+            durable=durable,
+            before=lambda adapted: supervised.update(supervision.of_gradients(adapted, train)),
+        )
+
+    searched = None
+    if spec.search and held:
+        with clock.phase("search"):
+            one = search.on_base(model, spec, train_with)
+            searched = search.best_options(
+                one, spec, learning_rate=rate, epochs=epochs, report=report
+            )
+        spec = searched.spec
+    with clock.phase("training"):
+        trained = train_with(spec, report, durable)
+    if methods.rank():  # trained along with the first process, which does the rest
+        return {}
+    compiled: dict[str, Any] = {}
+    if spec.method in combinations.COMPILED:
+        with clock.phase("compiling"):
+            served, compiled = compile.served(trained.model, base, spec)
+            trained = replace(trained, model=served)
+    facts = artifact.manifest(
+        trained,
+        base,
+        spec,
+        tenant=task.tenant,
+        adapter=task.adapter,
+        base_name=task.base_name,
+        fingerprint=fingerprint,
+        dataset_sha256=data.digest,
+        rows={"train": len(rows.train), "validation": len(rows.validation)},
+        searched=searched.json() if searched else None,
+    )
+    if compiled:
+        facts |= {"compiled": {"method": spec.method, **compiled}}
+        facts["training"]["alpha"] = spec.lora_alpha
+    model = trained.model
+    if spec.quantize != "none" and not compiled:  # served on the whole base, so judged on it
+        with clock.phase("reloading"):
+            model = _on_whole_base(folder, base, trained)
+    if task.parent is not None:
+        model.load_adapter(str(folder / task.parent), adapter_name="parent")
+    figures: dict[str, Any] = {"kind": None, "n": 0}
+    judged = verdict.decide([], {})
+    # An answer that was not liked is no reference to be measured by.
+    measured = [row for row in data.measured if row.good]
+    if measured:
+        with clock.phase("evaluating"):
+            evaluation = _evaluate(model, base, spec, task, rows, measured, report)
+        figures = {**evaluation.figures, "selected_on_test": data.selected_on_test}
+        clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
+        judged = evaluation.judge(group_by=spec.group_by)
+    with clock.phase("probing"):
+        probes = probe(model, base, data.measured, rows.train, task.probes)
+    with clock.phase("writing"):
+        artifact.write(folder / "adapter", trained, facts, probes)
+        (folder / "metrics.csv").write_text(step_metrics(trained.rows), encoding="utf-8")
+    checkpoints = []
+    with clock.phase("checkpoints"):
+        for step, weights in sorted(trained.checkpoints.items()):
+            state.put(model, weights)
+            probes = probe(model, base, data.measured, rows.train, task.probes)
+            made = {**facts, "step": step}
+            artifact.write(
+                folder / f"checkpoint-{step}", replace(trained, model=model), made, probes
+            )
+            checkpoints.append({"step": step, "path": f"checkpoint-{step}", "manifest": made})
+    figures |= {
+        "loss": trained.best_validation_loss,
+        "train_loss": trained.last_loss,
+        "seconds": clock.total()["total"],
+    }
+    if compiled:
+        figures["compiled"] = {"method": spec.method, "error": compiled["error"]}
+    return {
+        "manifest": facts,
+        "evaluation": figures,
+        "verdict": judged.verdict,
+        "reasons": judged.reasons,
+        "checkpoints": checkpoints,
+        "result": {
+            "seconds": clock.total(),
+            "data": {
+                "train_rows": len(rows.train),
+                "validation_rows": len(rows.validation),
+                "test_rows": len(data.measured),
+                "left_out_rows": len(rows.left_out),
+                "replay_rows": len(general),
+                **learned.json(),
+            },
+            "audit": audited,
+            "supervision": supervised,
+            **({"search": searched.json()} if searched else {}),
+            "training": {
+                "steps": trained.steps,
+                "epochs": trained.epochs,
+                "best_epoch": trained.best_epoch,
+                "first_loss": trained.first_loss,
+                "last_loss": trained.last_loss,
+                "validation_loss": trained.best_validation_loss,
+                "learning_rate": trained.learning_rate,
+                "trained_tokens": trained.tokens,
+                "tokens_per_s": trained.tokens_per_s,
+            },
+            **({"compiled": facts["compiled"]} if compiled else {}),
+        },
+    }
+
+
+def step_metrics(rows: list[dict[str, Any]]) -> str:
+    """The figures of every step as CSV, with OpenAI's columns; empty where there is none."""
+    columns = (
+        "step",
+        "train_loss",
+        "train_accuracy",
+        "valid_loss",
+        "valid_mean_token_accuracy",
+    )
+    lines = [",".join("" if row.get(c) is None else str(row[c]) for c in columns) for row in rows]
+    return "\n".join([",".join(columns), *lines]) + "\n"
+
+
+def _evaluate(
+    model: Any,
+    base: Any,
+    spec: TrainingSpec,
+    task: Task,
+    rows: Split,
+    measured: Sequence[Row],
+    report: Report,
+) -> Any:
+    """The evaluation that the objective asks for."""
+    from train import likelihood
+    from train.evaluate import evaluate
+
+    parent = "parent" if task.parent is not None else None
+
+    def tell(system: str) -> None:
+        report({"kind": "progress", "phase": "evaluating", "system": system})
+
+    if spec.objective == "pretrain":
+        return likelihood.evaluate_texts(model, base, measured, parent=parent, tell=tell)
+    if spec.objective == "dpo":
+        return likelihood.evaluate_preferences(model, base, measured, parent=parent, tell=tell)
+    examples = [row for row in rows.train if row.good]
+    known = [row.answer for row in (*examples, *rows.validation, *rows.test) if row.good]
+    return evaluate(
+        model,
+        base,
+        measured,
+        examples,
+        Answers.of(task.answers, known),
+        few_shot=task.few_shot,
+        parent=parent,
+        tell=tell,
+    )
+
+
+def _key(task: Task, fingerprint: dict[str, str], dataset_sha256: str) -> str:
+    """What a state belongs to: these options, this base, these rows."""
+    spec = asdict(TrainingSpec.parse(task.spec))
+    return hashlib.sha256(canonical([spec, fingerprint, dataset_sha256])).hexdigest()
+
+
+def _tell_data(report: Report, data: Split, measured: int, supervision: dict[str, Any]) -> None:
+    lost, cut = supervision["lost_rows"], supervision["cut_rows"]
+    message = (
+        f"{len(data.train)} rows to learn from ({supervision['supervised_tokens']} of "
+        f"{supervision['tokens']} tokens are supervised), {len(data.validation)} to stop by, "
+        f"{measured} to measure on"
+    )
+    if data.left_out:
+        message += f"; {len(data.left_out)} left out, too near to those"
+    report({"kind": "event", "level": "info", "message": message, "data": supervision})
+    if lost or cut:
+        lines = ", ".join(map(str, supervision["lost_lines"] + supervision["cut_lines"]))
+        message = (
+            f"max_length cuts the answers of {cut} rows and removes those of {lost}: lines {lines}"
+        )
+        report({"kind": "event", "level": "warn", "message": message})
+
+
+def _on_whole_base(folder: Path, base: Any, trained: Any) -> Any:
+    from peft import PeftModel
+
+    trained.model.save_pretrained(folder / "quantised", save_embedding_layers=False)
+    model = PeftModel.from_pretrained(base.load(), folder / "quantised")
+    model.eval()
+    return model
+
+
+def _from_parent(model: Any, parent: Path) -> Any:
+    """Preferences go on from the adapter that was learned before, if the job names one."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, parent, is_trainable=True)

@@ -1,0 +1,73 @@
+"""A job's files → its rows: divided, as many as are measured, and as the audit looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from train import rows as files
+from train.errors import InvalidTrainingFile
+from train.rows import Row
+from train.spec import TrainingSpec
+from train.split import Split, rank_by_hash, separate, split
+from train.task import Task
+
+
+@dataclass(frozen=True)
+class Data:
+    """`measured` are the rows of the evaluation; `selected_on_test` says that they also chose when
+    to stop. `training` and `held` are the files' rows, `skipped` tells of those passed over."""
+
+    split: Split
+    measured: list[Row]
+    selected_on_test: bool = False
+    training: list[Row] = field(default_factory=list)
+    held: list[Row] = field(default_factory=list)
+    skipped: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all rows that the adapter was made or chosen by, hex."""
+        divided = self.split
+        return files.digest([*divided.train, *divided.validation, *divided.test])
+
+
+def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
+    """The rows, divided, with at most `evaluation_rows` to measure on. A validation file says when
+    to stop and measures too, which `selected_on_test` tells. Raises InvalidTrainingFile."""
+    content = (folder / task.training).read_bytes()
+    rows = files.for_objective(files.read(content, keep_good_rows=spec.keep_good_rows), spec)
+    skipped = ""
+    if spec.keep_good_rows:
+        _, errors = files.parse(content)
+        skipped = files.describe(errors, len(rows) + len(errors)) if errors else ""
+    held: list[Row] = []
+    if task.validation is None:
+        divided = split(rows, spec.validation_fraction, spec.test_fraction, group_by=spec.group_by)
+    else:
+        param = "validation_file"
+        held = files.read(
+            (folder / task.validation).read_bytes(),
+            keep_good_rows=spec.keep_good_rows,
+            param=param,
+        )
+        held = files.for_objective(held, spec, param)
+        divided = separate(rows, held)
+    if not divided.train:
+        raise InvalidTrainingFile(
+            f"None of {len(rows)} rows is left to learn from: all are, or nearly are, questions "
+            "of the validation rows",
+            "training_file",
+        )
+    stopping = _some(divided.validation, task.evaluation_rows)
+    measured = _some(divided.test, task.evaluation_rows) or stopping
+    both = not divided.test
+    divided = Split(divided.train, stopping, divided.test, divided.left_out)
+    return Data(divided, measured, both, rows, held, skipped)
+
+
+def _some(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most so many of the rows, chosen by their own hash, in the order of the file."""
+    chosen = {id(row) for row in rank_by_hash(rows, "evaluation-1")[:most]}
+    return [row for row in rows if id(row) in chosen]
