@@ -29,7 +29,7 @@ SIDES = {
     "solo": "train.cotrain, 8 one after another",
     "together": "train.cotrain, 8 together",
 }
-_ADAPTERS, _BATCH, _STEPS, _WARM = 8, 4, 24, 3
+_ADAPTERS, _BATCH, _STEPS, _WARM = 8, 4, 16, 3
 _RATE = 3e-3
 
 
@@ -50,6 +50,7 @@ def _measure(name: str, base: Path, rounds: int) -> Report:
     for number in range(rounds):
         for side in SIDES if number % 2 == 0 else reversed(SIDES):
             seen[side].append(_run(side, base))
+            print(f"{name}: {SIDES[side]}: {seen[side][-1]}", file=sys.stderr, flush=True)
     speed = {side: middle([each["rate"] for each in seen[side]]) for side in SIDES}
     memory = {side: middle([each["rss_mib"] for each in seen[side]]) for side in SIDES}
 
