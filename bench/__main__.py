@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--without", action="append", default=[], choices=list(PEERS))
     group.add_argument("--access-log", action="store_true", help="ours writes a line a request")
     group.add_argument("--requests", type=int, default=300_000, help="of the memory run [300000]")
-    group = parser.add_argument_group("cliff and fairness")
-    group.add_argument("--part", action="append", choices="abc", help="of the cliff, only this one")
+    group = parser.add_argument_group("cliff, fairness and train")
+    group.add_argument("--part", action="append", choices="abc", help="only this one")
     group.add_argument("--seqs", type=int, default=64, help="fairness: max_num_seqs [64]")
     return parser
 
@@ -91,6 +91,12 @@ def _methods(_: argparse.Namespace) -> list[Report]:
     return methods.main()
 
 
+def _train(chosen: argparse.Namespace) -> list[Report]:
+    from bench import train
+
+    return train.main("".join(chosen.part or "ab"), chosen.rounds)
+
+
 RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
     "router": _router,
     "memory": _memory,
@@ -98,6 +104,7 @@ RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
     "cliff": _cliff,
     "fairness": _fairness,
     "methods": _methods,
+    "train": _train,
 }
 
 

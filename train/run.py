@@ -1,8 +1,8 @@
 """The process of one job: `python -m train.run FOLDER`.
 
 Reads `task.json` and the data files in FOLDER, writes JSON lines of news to its standard output,
-and leaves `adapter/` and `outcome.json` there. It ends at once when its standard input closes, so that
-it never outlives the worker that started it; the line "pause" there asks training to rest.
+and leaves `adapter/` and `outcome.json` there. It ends at once when its standard input closes, so
+that it never outlives the worker that started it; the line "pause" there asks training to rest.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""Several jobs as one process: each gets its own outcome and folder, whatever the others do."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from tests.real_engine import make_base
+from tests.train.making import jsonl, tickets
+from train.run import Task
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+TASK = Task(
+    tenant="acme",
+    adapter="tickets",
+    base="",
+    base_name="tiny",
+    spec={"rank": 4, "epochs": 1, "batch_size": 8, "validation_fraction": 0.25},
+    answers={"kind": "label"},
+    training="training.jsonl",
+    validation=None,
+    parent=None,
+    device="cpu",
+    threads=2,
+    nice=0,
+    evaluation_rows=4,
+    few_shot=1,
+    probes=2,
+)
+
+
+def lay_out(folder, task, records):
+    folder.mkdir()
+    (folder / "training.jsonl").write_bytes(jsonl(records))
+    (folder / "task.json").write_text(json.dumps(asdict(task)))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cotrain")
+    task = replace(TASK, base=str(make_base(folder / "tiny")))
+    lay_out(folder / "one", task, tickets(30))
+    other = replace(task, tenant="lex", spec={**task.spec, "rank": 8, "seed": 5})
+    lay_out(folder / "two", other, tickets(24, seed=1))
+    lay_out(folder / "broken", task, ["{}"])
+    lay_out(folder / "unfit", replace(task, spec={"method": "dora"}), tickets(24))
+    lay_out(folder / "paused", task, tickets(24))
+    (folder / "paused" / "pause").touch()
+    names = ("one", "two", "broken", "unfit", "paused")
+    jobs = {f"job-{name}": name for name in names}
+    (folder / "task.json").write_text(json.dumps({"seats": 2, "jobs": jobs}))
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train.cotrain", str(folder)],
+        stdin=subprocess.PIPE,  # held open: its end would end the run
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"},
+        text=True,
+    )
+    with process:
+        news = [json.loads(line) for line in process.stdout]
+        log = process.stderr.read()
+    assert process.returncode == 0, log
+    return folder, news
+
+
+def outcome(folder, name):
+    return json.loads((folder / name / "outcome.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "tenant", "rank"), [("one", "acme", 4), ("two", "lex", 8)])
+def test_each_job_leaves_an_adapter_of_its_own_with_figures(done, name, tenant, rank):
+    folder, _ = done
+    files = sorted(path.name for path in (folder / name / "adapter").iterdir())
+    assert files == [
+        "adapter_config.json", "adapter_model.safetensors", "probes.json", "switchyard.json"
+    ]  # fmt: skip
+    manifest = json.loads((folder / name / "adapter" / "switchyard.json").read_text())
+    assert (manifest["tenant"], manifest["rank"]) == (tenant, rank)
+    found = outcome(folder, name)
+    assert found["manifest"] == manifest
+    assert found["evaluation"]["n"] > 0
+    assert found["result"]["training"]["steps"] > 0
+    probes = json.loads((folder / name / "adapter" / "probes.json").read_text())["probes"]
+    assert any(each["logprobs"] != each["base_logprobs"] for each in probes)
+
+
+def test_jobs_that_are_wrong_end_with_their_own_error(done):
+    folder, _ = done
+    assert outcome(folder, "broken")["error"]["code"] == "invalid_training_file"
+    assert outcome(folder, "unfit")["error"]["param"] == "method"
+
+
+def test_a_paused_job_leaves_its_state_and_no_outcome(done):
+    folder, _ = done
+    assert (folder / "paused" / "state" / "trainee.safetensors").is_file()
+    assert not (folder / "paused" / "outcome.json").exists()
+
+
+def test_news_say_whose_they_are(done):
+    _, news = done
+    for name in ("job-one", "job-two"):
+        own = [each for each in news if each["job"] == name]
+        steps = [each["step"] for each in own if each.get("step") and each["kind"] == "progress"]
+        assert steps == list(range(1, len(steps) + 1)) != []
+        assert any(each["kind"] == "checkpoint" for each in own)

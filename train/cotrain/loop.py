@@ -1,0 +1,191 @@
+"""Jobs in, adapters out: at most `seats` learn at once, who is done leaves, who waits gets in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.cotrain.stack import Share, Stack
+from train.cotrain.trainee import CoJob, Trainee
+from train.dataset import Example
+
+Report = Callable[[str, dict[str, Any]], None]
+_EVALUATED_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class CoTrained:
+    """One job's adapter under PEFT's names, and how training went. Losses are nats per supervised
+    token; `tokens_per_s` is its share of the time that it was on board."""
+
+    id: str
+    weights: dict[str, torch.Tensor]
+    learning_rate: float
+    most_epochs: float
+    steps: int
+    epochs: float
+    first_loss: float
+    last_loss: float
+    best_validation_loss: float | None
+    best_epoch: float
+    tokens: int
+    tokens_per_s: float
+
+
+@dataclass
+class _Aboard:
+    trainee: Trainee
+    since: float
+
+
+def cotrain(
+    model: Any,
+    jobs: Iterable[CoJob],
+    *,
+    seats: int = 8,
+    most_tokens: int = 8192,
+    report: Report = lambda _, __: None,
+    wish: Callable[[str], str] = lambda _: "",
+    pausing: Callable[[str], Path] | None = None,
+) -> Iterator[CoTrained]:
+    """Train adapters on `model`, which is frozen and between two results as it was given.
+
+    Yields each job when it is done. `jobs` is read as seats get free, so it may grow meanwhile. A
+    pass holds at most `most_tokens` tokens, or one job's step if that is longer; more make further
+    passes of the same step. `report` gets a job's id and the news that train.sft tells. `wish` is
+    asked for each job before each step: "cancel" drops it, "pause" saves it to
+    `pausing(id)`, from where `CoJob.resume` goes on. Raises InvalidSpec where the base's attention
+    can't be co-trained.
+    """
+    stack = Stack(model)
+    waiting = iter(jobs)
+    aboard: list[_Aboard] = []
+    while True:
+        for job in islice(waiting, seats - len(aboard)):
+            aboard.append(_Aboard(Trainee(job, stack.places, stack.device), time.monotonic()))
+            _tell(aboard[-1], report)
+        if not aboard:
+            return
+        aboard = [each for each in aboard if not _left(each.trainee, wish, pausing)]
+        learning = [each for each in aboard if not each.trainee.done]
+        _step(stack, learning, most_tokens)
+        for each in learning:
+            _tell(each, report)
+        _validate(stack, [each.trainee for each in learning if each.trainee.due], report)
+        finished = [each for each in aboard if each.trainee.done]
+        aboard = [each for each in aboard if not each.trainee.done]
+        for each in finished:
+            yield _result(each)
+
+
+def _left(
+    trainee: Trainee, wish: Callable[[str], str], pausing: Callable[[str], Path] | None
+) -> bool:
+    wanted = wish(trainee.job.id)
+    if wanted == "pause" and pausing is not None:
+        trainee.save(pausing(trainee.job.id))
+        return True
+    return wanted == "cancel"
+
+
+def _step(stack: Stack, aboard: Sequence[_Aboard], most_tokens: int) -> None:
+    for crew in _passes([(each.trainee, each.trainee.share()) for each in aboard], most_tokens):
+        sums, counts = stack.losses([share for _, share in crew], learn=True)
+        for (trainee, share), loss, count in zip(crew, sums.tolist(), counts, strict=True):
+            trainee.learn(loss / count, _tokens(share.examples), count)
+
+
+def _validate(stack: Stack, due: Sequence[Trainee], report: Report) -> None:
+    """The mean loss over all supervised tokens of each one's validation rows."""
+    sums = [0.0] * len(due)
+    counts = [0] * len(due)
+    longest = max((len(trainee.job.validation) for trainee in due), default=0)
+    size = max(1, _EVALUATED_AT_ONCE // max(1, len(due)))
+    for start in range(0, longest, size):
+        shares = {
+            place: Share(trainee.weights, rows)
+            for place, trainee in enumerate(due)
+            if (rows := trainee.job.validation[start : start + size])
+        }
+        losses, supervised = stack.losses(list(shares.values()), learn=False)
+        for place, loss, count in zip(shares, losses.tolist(), supervised, strict=True):
+            sums[place] += loss
+            counts[place] += count
+    for trainee, total, count in zip(due, sums, counts, strict=True):
+        loss = total / count
+        trainee.judge(loss)
+        figures = {
+            "step": trainee.step,
+            "epoch": trainee.epoch,
+            "train_loss": trainee.losses[-1] if trainee.losses else None,
+            "valid_loss": round(loss, 6),
+            "valid_mean_token_accuracy": None,
+        }
+        report(trainee.job.id, {"kind": "checkpoint", "step": trainee.step, "metrics": figures})
+
+
+def _passes(
+    crew: Sequence[tuple[Trainee, Share]], most_tokens: int
+) -> Iterator[list[tuple[Trainee, Share]]]:
+    now: list[tuple[Trainee, Share]] = []
+    tokens = 0
+    for trainee, share in crew:
+        more = _tokens(share.examples)
+        if now and tokens + more > most_tokens:
+            yield now
+            now, tokens = [], 0
+        now.append((trainee, share))
+        tokens += more
+    if now:
+        yield now
+
+
+def _tokens(examples: Sequence[Example]) -> int:
+    return sum(len(example.input_ids) for example in examples)
+
+
+def _tell(each: _Aboard, report: Report) -> None:
+    trainee, spent = each.trainee, time.monotonic() - each.since
+    done = trainee.step
+    report(
+        trainee.job.id,
+        {
+            "kind": "progress",
+            "phase": "training",
+            "step": done,
+            "steps": trainee.steps,
+            "epoch": round(trainee.epoch, 3),
+            "loss": trainee.losses[-1] if trainee.losses else None,
+            "valid_loss": trainee.best_loss,
+            "tokens_per_s": round(trainee.tokens / max(spent, 1e-9), 1) if done else None,
+            "eta_s": round(spent / done * (trainee.steps - done), 1) if done else None,
+            "tokens": trainee.tokens,
+            "supervised_tokens": trainee.supervised,
+        },
+    )
+
+
+def _result(each: _Aboard) -> CoTrained:
+    trainee = each.trainee
+    trainee.restore()
+    spent = time.monotonic() - each.since
+    return CoTrained(
+        id=trainee.job.id,
+        weights={name: tensor.cpu() for name, tensor in trainee.weights.state().items()},
+        learning_rate=trainee.job.learning_rate,
+        most_epochs=trainee.job.epochs,
+        steps=trainee.step,
+        epochs=trainee.epoch,
+        first_loss=trainee.losses[0] if trainee.losses else float("nan"),
+        last_loss=trainee.losses[-1] if trainee.losses else float("nan"),
+        best_validation_loss=None if trainee.best_loss is None else round(trainee.best_loss, 6),
+        best_epoch=round(trainee.best_step / trainee.per_epoch, 4),
+        tokens=trainee.tokens,
+        tokens_per_s=round(trainee.tokens / max(spent, 1e-9), 1),
+    )

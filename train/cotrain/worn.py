@@ -1,0 +1,49 @@
+"""A co-trained adapter on the base as a PEFT model: what evaluation, probes and artifact take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
+
+from train.cotrain.loop import CoTrained
+from train.sft import Trained
+from train.spec import TrainingSpec
+
+
+@contextmanager
+def wearing(model: Any, spec: TrainingSpec, result: CoTrained) -> Iterator[Trained]:
+    """Inside, `model` wears the adapter; afterwards it is bare again."""
+    alpha = spec.lora_alpha
+    worn = get_peft_model(
+        model,
+        LoraConfig(
+            task_type=TaskType.CAUSAL_LM,
+            r=spec.rank,
+            lora_alpha=int(alpha) if alpha == int(alpha) else alpha,
+            lora_dropout=spec.dropout,
+            use_rslora=spec.method == "rslora",
+            target_modules="all-linear",
+            bias="none",
+        ),
+    )
+    try:
+        set_peft_model_state_dict(worn, result.weights)
+        worn.eval()
+        yield Trained(
+            model=worn,
+            learning_rate=result.learning_rate,
+            most_epochs=result.most_epochs,
+            steps=result.steps,
+            epochs=result.epochs,
+            first_loss=result.first_loss,
+            last_loss=result.last_loss,
+            best_validation_loss=result.best_validation_loss,
+            best_epoch=result.best_epoch,
+            tokens=result.tokens,
+            tokens_per_s=result.tokens_per_s,
+        )
+    finally:
+        worn.unload()
