@@ -36,7 +36,6 @@ def manifest(
     fingerprint: dict[str, str],
     dataset_sha256: str,
     rows: dict[str, int] | None = None,
-    searched: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `switchyard.json` says: what was trained, on what, from what, how."""
     config = trained.model.peft_config["default"]
@@ -56,7 +55,6 @@ def manifest(
             "epochs": trained.most_epochs,
             "max_length": min(spec.max_length, base.context),
         },
-        **({} if searched is None else {"search": searched}),
         "trained": {
             "steps": trained.steps,
             "epochs": trained.epochs,

@@ -7,9 +7,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.store import canonical
 from train import combinations
@@ -20,6 +20,11 @@ from train.rows import Row
 from train.spec import TrainingSpec
 from train.split import Split
 from train.task import Clock, Report, Task
+
+if TYPE_CHECKING:
+    from train.dataset import Example, Supervision
+    from train.model import Base
+    from train.sft import Trained
 
 
 def run(folder: Path, task: Task, report: Report, wish: Wish | None = None) -> dict[str, Any]:
@@ -34,6 +39,23 @@ def run(folder: Path, task: Task, report: Report, wish: Wish | None = None) -> d
     return learn(folder, task, spec, data, clock, report, wish)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Rows as tokens, and what was found out about them on the way."""
+
+    train: list[Example]
+    held: list[Example]
+    account: Supervision
+    audit: dict[str, Any]
+    supervision: dict[str, Any]
+    replayed: int = 0
+
+    @property
+    def answer_tokens(self) -> float:
+        """Supervised tokens of a row, in the mean."""
+        return self.account.supervised / self.account.rows
+
+
 def learn(
     folder: Path,
     task: Task,
@@ -45,34 +67,19 @@ def learn(
 ) -> dict[str, Any]:
     """From divided rows to the adapter's folder and the outcome. Raises TrainingError, Paused."""
     rows = data.split
-    combinations.check_rows(spec, [*rows.train, *rows.validation, *rows.test])
     with clock.phase("import"):
         # Bad files and bad options are told above, before these ten seconds.
         import torch
 
         from registry.fingerprint import base_fingerprint
-        from train import artifact, compile, dataset, methods, search, state, supervision, verdict
-        from train.audit.job import examine
+        from train import compile, methods, search, supervision
         from train.model import Base
-        from train.probes import probe
         from train.replay import replayed
         from train.sft import fine_tune
     torch.set_num_threads(task.threads or os.cpu_count() or 1)
     with clock.phase("loading"):
         base = Base(task.base, task.device)
         fingerprint = base_fingerprint(base.folder)
-    longest = min(spec.max_length, base.context)
-    with clock.phase("auditing"):
-        audited = examine(
-            data.training,
-            data.held,
-            spec.audit,
-            tokenizer=getattr(base.tokenizer, "backend_tokenizer", None),
-            max_length=longest,
-            answers=task.answers,
-            report=report,
-        )
-    with clock.phase("loading the base"):
         attention = methods.attention(spec, base.device)
         model = base.load(spec.quantize, exact=spec.method == "full", attention=attention)
     general: list[Row] = []
@@ -81,19 +88,7 @@ def learn(
             general = replayed(model, base, rows.train, spec.replay, spec.seed)
     if task.parent is not None and spec.objective in combinations.PREFERENCES:
         model = _from_parent(model, folder / task.parent)
-    with clock.phase("tokenising"):
-        tools = (base.tokenizer, base.training_template, longest)
-        stop = base.stop_tokens()
-        train, learned = dataset.tokenise([*dataset.weighted(rows.train), *general], *tools, stop)
-        held, _ = dataset.tokenise(rows.validation, *tools, stop)
-    _tell_data(report, rows, len(data.measured), learned.json())
-    supervised = {
-        **learned.json(),
-        **supervision.of_tokens(train, stop),
-        **supervision.of_engine(rows.train, base.tokenizer, task.engine_url, task.base_name),
-    }
-    if advice := spec.advice(len(rows.train), task.spec):
-        report({"kind": "event", "level": "info", "message": advice})
+    prepared = prepare(task, spec, data, base, clock, report, general)
     durable = Durable(
         folder / "states",
         every_s=task.checkpoint_s,
@@ -103,14 +98,17 @@ def learn(
         wish=wish or Wish(),
     )
     rate = spec.learning_rate_for(base.hidden_size)
-    epochs = spec.epochs_for(learned.supervised / learned.rows)
+    epochs = spec.epochs_for(prepared.answer_tokens)
+
+    def prove(adapted: Any) -> None:
+        prepared.supervision.update(supervision.of_gradients(adapted, prepared.train))
 
     def train_with(options: TrainingSpec, report: Report, durable: Durable | None = None) -> Any:
         return fine_tune(
             model,
             base.tokenizer,
-            train,
-            held,
+            prepared.train,
+            prepared.held,
             options,
             learning_rate=options.learning_rate or rate,
             epochs=options.epochs or epochs,
@@ -118,11 +116,11 @@ def learn(
             scratch=folder / "trainer",
             report=report,
             durable=durable,
-            before=lambda adapted: supervised.update(supervision.of_gradients(adapted, train)),
+            before=prove,
         )
 
     searched = None
-    if spec.search and held:
+    if spec.search and prepared.held:
         with clock.phase("search"):
             one = search.on_base(model, spec, train_with)
             searched = search.best_options(
@@ -138,6 +136,92 @@ def learn(
         with clock.phase("compiling"):
             served, compiled = compile.served(trained.model, base, spec)
             trained = replace(trained, model=served)
+    model = trained.model
+    if spec.quantize != "none" and not compiled:  # served on the whole base, so judged on it
+        with clock.phase("reloading"):
+            model = _on_whole_base(folder, base, trained)
+    return conclude(
+        folder,
+        task,
+        spec,
+        data,
+        prepared,
+        base,
+        model,
+        trained,
+        clock,
+        report,
+        more={
+            **({"search": searched.json()} if searched else {}),
+            **({"compiled": {"method": spec.method, **compiled}} if compiled else {}),
+        },
+    )
+
+
+def prepare(
+    task: Task,
+    spec: TrainingSpec,
+    data: Data,
+    base: Base,
+    clock: Clock,
+    report: Report,
+    general: Sequence[Row] = (),
+) -> Prepared:
+    """Audit the rows, make tokens of them and of the `general` ones, and look at what will be
+    learned. Raises TrainingError."""
+    from train import dataset, supervision
+    from train.audit.job import examine
+
+    rows = data.split
+    combinations.check_rows(spec, [*rows.train, *rows.validation, *rows.test])
+    longest = min(spec.max_length, base.context)
+    with clock.phase("auditing"):
+        audited = examine(
+            data.training,
+            data.held,
+            spec.audit,
+            tokenizer=getattr(base.tokenizer, "backend_tokenizer", None),
+            max_length=longest,
+            answers=task.answers,
+            report=report,
+        )
+    with clock.phase("tokenising"):
+        tools = (base.tokenizer, base.training_template, longest)
+        stop = base.stop_tokens()
+        train, account = dataset.tokenise([*dataset.weighted(rows.train), *general], *tools, stop)
+        held, _ = dataset.tokenise(rows.validation, *tools, stop)
+    _tell_data(report, rows, len(data.measured), account.json())
+    if advice := spec.advice(len(rows.train), task.spec):
+        report({"kind": "event", "level": "info", "message": advice})
+    found = {
+        **account.json(),
+        **supervision.of_tokens(train, stop),
+        **supervision.of_engine(rows.train, base.tokenizer, task.engine_url, task.base_name),
+    }
+    return Prepared(train, held, account, audited, found, len(general))
+
+
+def conclude(
+    folder: Path,
+    task: Task,
+    spec: TrainingSpec,
+    data: Data,
+    prepared: Prepared,
+    base: Base,
+    model: Any,
+    trained: Trained,
+    clock: Clock,
+    report: Report,
+    *,
+    more: dict[str, Any],
+) -> dict[str, Any]:
+    """From a trained adapter to its folder and the outcome. `model` is what is evaluated: the
+    adapter on the whole base. `more` goes into manifest and result."""
+    from registry.fingerprint import base_fingerprint
+    from train import artifact, state, verdict
+    from train.probes import probe
+
+    rows = data.split
     facts = artifact.manifest(
         trained,
         base,
@@ -145,18 +229,13 @@ def learn(
         tenant=task.tenant,
         adapter=task.adapter,
         base_name=task.base_name,
-        fingerprint=fingerprint,
+        fingerprint=base_fingerprint(base.folder),
         dataset_sha256=data.digest,
         rows={"train": len(rows.train), "validation": len(rows.validation)},
-        searched=searched.json() if searched else None,
     )
-    if compiled:
-        facts |= {"compiled": {"method": spec.method, **compiled}}
+    facts |= more
+    if "compiled" in more:
         facts["training"]["alpha"] = spec.lora_alpha
-    model = trained.model
-    if spec.quantize != "none" and not compiled:  # served on the whole base, so judged on it
-        with clock.phase("reloading"):
-            model = _on_whole_base(folder, base, trained)
     if task.parent is not None:
         model.load_adapter(str(folder / task.parent), adapter_name="parent")
     figures: dict[str, Any] = {"kind": None, "n": 0}
@@ -175,8 +254,8 @@ def learn(
         artifact.write(folder / "adapter", trained, facts, probes)
         (folder / "metrics.csv").write_text(step_metrics(trained.rows), encoding="utf-8")
     checkpoints = []
-    with clock.phase("checkpoints"):
-        for step, weights in sorted(trained.checkpoints.items()):
+    for step, weights in sorted(trained.checkpoints.items()):
+        with clock.phase("checkpoints"):
             state.put(model, weights)
             probes = probe(model, base, data.measured, rows.train, task.probes)
             made = {**facts, "step": step}
@@ -189,8 +268,8 @@ def learn(
         "train_loss": trained.last_loss,
         "seconds": clock.total()["total"],
     }
-    if compiled:
-        figures["compiled"] = {"method": spec.method, "error": compiled["error"]}
+    if "compiled" in more:
+        figures["compiled"] = {"method": spec.method, "error": more["compiled"]["error"]}
     return {
         "manifest": facts,
         "evaluation": figures,
@@ -204,12 +283,11 @@ def learn(
                 "validation_rows": len(rows.validation),
                 "test_rows": len(data.measured),
                 "left_out_rows": len(rows.left_out),
-                "replay_rows": len(general),
-                **learned.json(),
+                "replay_rows": prepared.replayed,
+                **prepared.account.json(),
             },
-            "audit": audited,
-            "supervision": supervised,
-            **({"search": searched.json()} if searched else {}),
+            "audit": prepared.audit,
+            "supervision": prepared.supervision,
             "training": {
                 "steps": trained.steps,
                 "epochs": trained.epochs,
@@ -221,7 +299,7 @@ def learn(
                 "trained_tokens": trained.tokens,
                 "tokens_per_s": trained.tokens_per_s,
             },
-            **({"compiled": facts["compiled"]} if compiled else {}),
+            **more,
         },
     }
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train import rows as files
-from train.answers import Answers
+from train import pipeline
 from train.errors import InvalidSpec, TrainingError
-from train.run import Clock, Task, read
+from train.pipeline import Prepared
+from train.reading import Data, read
 from train.spec import TrainingSpec
-from train.split import Split
+from train.task import Clock, Task
 
 Report = Callable[[str, dict[str, Any]], None]
 
@@ -34,7 +34,7 @@ class _Job:
     folder: Path
     task: Task
     spec: TrainingSpec
-    data: Split
+    data: Data
     clock: Clock
 
 
@@ -44,7 +44,7 @@ class _Prepared:
 
     job: _Job
     co: Any
-    supervision: Any
+    prepared: Prepared
 
 
 def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
@@ -71,7 +71,9 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
         for job in opened:
             leave(job.folder, error_of(error))
         return
-    prepared = {each.job.id: each for job in opened if (each := _prepare(job, base)) is not None}
+    prepared = {
+        each.job.id: each for job in opened if (each := _prepare(job, base, report)) is not None
+    }
     trained = cotrain(
         model,
         [each.co for each in prepared.values()],
@@ -83,7 +85,7 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
     for result in trained:
         each = prepared[result.id]
         try:
-            outcome = _finish(each, base, model, result)
+            outcome = _finish(each, base, model, result, report)
         except TrainingError as error:
             outcome = error_of(error)
         leave(each.job.folder, outcome)
@@ -96,121 +98,62 @@ def _open(id_: str, folder: Path, report: Report) -> _Job | None:
     try:
         spec = TrainingSpec.parse(task.spec)
         with clock.phase("reading"):
-            data, warning = read(folder, task, spec)
+            data = read(folder, task, spec)
     except TrainingError as error:
         leave(folder, error_of(error))
         return None
-    if warning:
-        report(id_, {"kind": "event", "level": "warn", "message": warning})
+    if data.skipped:
+        report(id_, {"kind": "event", "level": "warn", "message": data.skipped})
     return _Job(id_, folder, task, spec, data, clock)
 
 
-def _prepare(job: _Job, base: Any) -> _Prepared | None:
-    from train import dataset
+def _prepare(job: _Job, base: Any, report: Report) -> _Prepared | None:
     from train.cotrain.trainee import CoJob, obstacle
 
     spec = job.spec
-    tools = (base.tokenizer, base.training_template, min(spec.max_length, base.context))
     try:
         if why := obstacle(spec):
             raise InvalidSpec(f"{why} can't be co-trained", why.partition("=")[0])
-        with job.clock.phase("tokenising"):
-            train, supervision = dataset.tokenise(job.data.train, *tools, base.stop_tokens())
-            held, _ = dataset.tokenise(job.data.validation, *tools, base.stop_tokens())
+        prepared = pipeline.prepare(
+            job.task, spec, job.data, base, job.clock, lambda message: report(job.id, message)
+        )
     except TrainingError as error:
         leave(job.folder, error_of(error))
         return None
     state = job.folder / "state"
     co = CoJob(
         id=job.id,
-        examples=train,
-        validation=held,
+        examples=prepared.train,
+        validation=prepared.held,
         spec=spec,
         learning_rate=spec.learning_rate_for(base.hidden_size),
-        epochs=spec.epochs_for(supervision.supervised / supervision.rows),
+        epochs=spec.epochs_for(prepared.answer_tokens),
         resume=state if state.is_dir() else None,
     )
-    return _Prepared(job, co, supervision)
+    return _Prepared(job, co, prepared)
 
 
-def _finish(each: _Prepared, base: Any, model: Any, result: Any) -> dict[str, Any]:
+def _finish(each: _Prepared, base: Any, model: Any, result: Any, report: Report) -> dict[str, Any]:
     """Evaluate, judge, probe and write one adapter; the base is as it was afterwards."""
-    from registry.fingerprint import base_fingerprint
-    from train import artifact, verdict
     from train.cotrain.worn import wearing
-    from train.evaluate import evaluate
-    from train.probes import probe
 
     job = each.job
-    task, data, clock = job.task, job.data, job.clock
     with wearing(model, job.spec, result) as trained:
-        facts = artifact.manifest(
-            trained,
-            base,
+        outcome = pipeline.conclude(
+            job.folder,
+            job.task,
             job.spec,
-            tenant=task.tenant,
-            adapter=task.adapter,
-            base_name=task.base_name,
-            fingerprint=base_fingerprint(base.folder),
-            dataset_sha256=files.digest([*data.train, *data.validation]),
+            job.data,
+            each.prepared,
+            base,
+            trained.model,
+            trained,
+            job.clock,
+            lambda message: report(job.id, message),
+            more={},
         )
-        if task.parent is not None:
-            trained.model.load_adapter(str(job.folder / task.parent), adapter_name="parent")
-        figures: dict[str, Any] = {"kind": None, "n": 0}
-        judged = verdict.decide([], {})
-        if data.validation:
-            with clock.phase("evaluating"):
-                answers = Answers.of(
-                    task.answers, [row.answer for row in (*data.train, *data.validation)]
-                )
-                evaluation = evaluate(
-                    trained.model,
-                    base,
-                    data.validation,
-                    data.train,
-                    answers,
-                    few_shot=task.few_shot,
-                    parent="parent" if task.parent is not None else None,
-                    tell=lambda _: None,
-                )
-            figures = evaluation.figures
-            judged = evaluation.judge(group_by=job.spec.group_by)
-        with clock.phase("probing"):
-            probes = probe(trained.model, base, data.validation, data.train, task.probes)
-        with clock.phase("writing"):
-            artifact.write(job.folder / "adapter", trained, facts, probes)
-    figures |= {
-        "loss": result.best_validation_loss,
-        "train_loss": result.last_loss,
-        "seconds": clock.total()["total"],
-    }
-    return {
-        "manifest": facts,
-        "evaluation": figures,
-        "verdict": judged.verdict,
-        "reasons": judged.reasons,
-        "result": {
-            "seconds": clock.total(),
-            "data": {
-                "train_rows": len(data.train),
-                "validation_rows": len(data.validation),
-                "left_out_rows": len(data.left_out),
-                **each.supervision.json(),
-            },
-            "training": {
-                "steps": result.steps,
-                "epochs": result.epochs,
-                "best_epoch": result.best_epoch,
-                "first_loss": result.first_loss,
-                "last_loss": result.last_loss,
-                "validation_loss": result.best_validation_loss,
-                "learning_rate": result.learning_rate,
-                "trained_tokens": result.tokens,
-                "tokens_per_s": result.tokens_per_s,
-                "cotrained": True,
-            },
-        },
-    }
+    outcome["result"]["cotrained"] = True
+    return outcome
 
 
 def _wish(folder: Path) -> str:

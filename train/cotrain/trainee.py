@@ -45,10 +45,11 @@ def obstacle(spec: TrainingSpec) -> str:
     """Why a job of these options can't be co-trained; empty where it can."""
     wanted = {
         "objective": ("sft",),
-        "method": ("lora", "rslora"),
+        "method": ("lora",),
         "quantize": ("none",),
         "packing": (False,),
         "search": (0,),
+        "replay": (0.0,),
     }
     for name, good in wanted.items():
         if getattr(spec, name) not in good:
