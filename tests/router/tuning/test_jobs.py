@@ -114,11 +114,12 @@ async def test_preferences_and_hyperparameters_reach_the_worker(router: Running)
     async with router.client() as client:
         file, other = await upload(client, preference_lines()), await upload(client)
         numbers: Any = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5}
+        method: Any = {"type": "dpo", "dpo": {"hyperparameters": {**numbers, "beta": 0.2}}}
         job = await client.fine_tuning.jobs.create(
             model=BASE,
             training_file=file,
             validation_file=other,
-            method={"type": "dpo", "dpo": {"hyperparameters": {**numbers, "beta": 0.2}}},
+            method=method,
         )
         row = router.world.registry.jobs.get(job.id)
         assert row.validation_file == other and row.adapter == "fine-tuned"
@@ -133,8 +134,9 @@ async def test_preferences_and_hyperparameters_reach_the_worker(router: Running)
         assert job.method is not None and job.method.dpo is not None
         assert job.method.dpo.hyperparameters is not None
         assert job.method.dpo.hyperparameters.beta == 0.2
+        numbers["batch_size"] = "auto"
         legacy = await client.fine_tuning.jobs.create(
-            model=BASE, training_file=other, hyperparameters={**numbers, "batch_size": "auto"}
+            model=BASE, training_file=other, hyperparameters=numbers
         )
         assert router.world.registry.jobs.get(legacy.id).spec["epochs"] == 2
         assert legacy.hyperparameters.batch_size == "auto"
@@ -147,7 +149,8 @@ async def test_jobs_pause_resume_and_cancel(router: Running) -> None:
         with pytest.raises(openai.ConflictError) as raised:
             await client.fine_tuning.jobs.resume(job.id)
         assert raised.value.code == "conflict"
-        assert (await client.fine_tuning.jobs.pause(job.id)).status == "paused"
+        paused: str = (await client.fine_tuning.jobs.pause(job.id)).status
+        assert paused == "paused"
         with pytest.raises(openai.ConflictError, match=job.id):
             await client.files.delete(file)
         assert (await client.fine_tuning.jobs.resume(job.id)).status == "queued"
