@@ -8,6 +8,7 @@ RegistryError
 ├── InvalidTransition     a version, job or key can't go from its state to the one asked for
 ├── NotServable           a version can't take the place in traffic that was asked for
 ├── NothingBefore         there is no earlier version to roll an alias back to
+├── TooManyJobs           the tenant has as many jobs under way as it may
 ├── LeaseLost             a job is not (or no longer) held by the worker that says so
 ├── SchemaOutdated        the database is at another revision than this code
 ├── DatabaseUnavailable   the database is gone, locked, full or unreadable: try again later
@@ -83,6 +84,14 @@ class InvalidTransition(RegistryError):
 
     def __init__(self, noun: str, name: str, state: str, wanted: str) -> None:
         super().__init__(f"{noun} {name} is {state!r} and can't become {wanted!r}")
+
+
+class TooManyJobs(RegistryError):
+    """The tenant has as many jobs under way as it may."""
+
+    def __init__(self, tenant: str, most: int) -> None:
+        super().__init__(f"tenant {tenant} has {most} jobs that are not over, which is the most")
+        self.most = most
 
 
 class LeaseLost(RegistryError):

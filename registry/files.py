@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy import ForeignKey, delete, select, tuple_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, now
@@ -52,6 +52,32 @@ class Files:
         query = select(File).where(File.tenant == tenant).order_by(File.created_at.desc(), File.id)
         with self._database.read() as session:
             return [*session.scalars(query)]
+
+    def page(
+        self,
+        tenant: str,
+        *,
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: int = 10_000,
+        newest_first: bool = True,
+    ) -> tuple[list[File], bool]:
+        """Up to `limit` files behind the one with the id `after`, and whether there are more.
+
+        Raises NotFound for an `after` that is no file of the tenant's.
+        """
+        query = select(File).where(File.tenant == tenant)
+        if purpose is not None:
+            query = query.where(File.purpose == purpose)
+        if after is not None:
+            last = self.get(tenant, after)
+            here, there = tuple_(File.created_at, File.id), (last.created_at, last.id)
+            query = query.where(here < there if newest_first else here > there)
+        order = (File.created_at, File.id)
+        query = query.order_by(*(column.desc() if newest_first else column for column in order))
+        with self._database.read() as session:
+            found: list[File] = [*session.scalars(query.limit(limit + 1))]
+        return found[:limit], len(found) > limit
 
     def delete(self, tenant: str, file_id: str) -> None:
         """Remove the row. Raises NotFound. The blob stays: other rows may have the same digest."""

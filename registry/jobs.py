@@ -3,14 +3,14 @@ worker's job is taken over by another. Named and stated as in the OpenAI fine-tu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, func, or_, select
+from sqlalchemy import JSON, ForeignKey, func, or_, select, tuple_
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
-from registry.errors import InvalidTransition, LeaseLost, NotFound
+from registry.errors import InvalidTransition, LeaseLost, NotFound, TooManyJobs
 from registry.names import new_id
 from registry.tenants import Tenant
 
@@ -102,8 +102,10 @@ class Jobs:
         idempotency_key: str | None = None,
         request: JsonObject | None = None,
         priority: int = 0,
+        most_active: int | None = None,
     ) -> Job:
-        """A new job; with a key that was used before, the job that has it. Raises NotFound."""
+        """A new job; with a key that was used before, the job that has it. Raises NotFound, and
+        TooManyJobs where the tenant has `most_active` jobs that are not over."""
         with self._database.write() as session:
             if idempotency_key is not None:
                 queue(session, "jobs")
@@ -112,6 +114,11 @@ class Jobs:
                     return found
             if session.get(Tenant, tenant) is None:
                 raise NotFound("tenant", tenant)
+            if most_active is not None:
+                queue(session, "jobs")
+                active = select(func.count()).where(Job.tenant == tenant, Job.state.in_(ACTIVE))
+                if (session.scalar(active) or 0) >= most_active:
+                    raise TooManyJobs(tenant, most_active)
             job = Job(
                 tenant=tenant,
                 adapter=adapter,
@@ -149,6 +156,45 @@ class Jobs:
             query = query.where(Job.state.in_(ACTIVE))
         with self._database.read() as session:
             return [*session.scalars(query)]
+
+    def page(
+        self,
+        tenant: str,
+        *,
+        after: str | None = None,
+        limit: int = 20,
+        trigger: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[list[Job], bool]:
+        """Up to `limit` jobs behind the one with the id `after`, newest first, and whether there
+        are more; those whose request has such metadata. Raises NotFound for an unknown `after`."""
+        query = select(Job).where(Job.tenant == tenant)
+        if trigger is not None:
+            query = query.where(Job.trigger == trigger)
+        if after is not None:
+            last = self.get(after)
+            if last.tenant != tenant:
+                raise NotFound("job", after)
+            behind = tuple_(Job.created_at, Job.id) < (last.created_at, last.id)
+            query = query.where(behind)
+        query = query.order_by(Job.created_at.desc(), Job.id.desc())
+        if not metadata:
+            query = query.limit(limit + 1)
+        wanted = (metadata or {}).items()
+        with self._database.read() as session:
+            found: list[Job] = [
+                job
+                for job in session.scalars(query)
+                if wanted <= (job.request.get("metadata") or {}).items()
+            ]
+        return found[:limit], len(found) > limit
+
+    def using(self, tenant: str, file_id: str) -> Job | None:
+        """A job of the tenant's that is not over and learns from this file."""
+        file = or_(Job.training_file == file_id, Job.validation_file == file_id)
+        query = select(Job).where(Job.tenant == tenant, Job.state.in_(ACTIVE), file).limit(1)
+        with self._database.read() as session:
+            return session.scalar(query)
 
     def lease(
         self, worker: str, seconds: float = 60.0, *, tenant_jobs: int | None = None
@@ -347,6 +393,22 @@ class Jobs:
         query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > after)
         with self._database.read() as session:
             return [*session.scalars(query.order_by(JobEvent.number))]
+
+    def latest_events(
+        self, job_id: str, *, after: str | None = None, limit: int = 20
+    ) -> tuple[list[JobEvent], bool]:
+        """Up to `limit` events before the one with the id `after`, newest first, and whether there
+        are more. Raises NotFound for an `after` that is none of the job's."""
+        query = select(JobEvent).where(JobEvent.job_id == job_id)
+        with self._database.read() as session:
+            if after is not None:
+                last = session.scalar(query.where(JobEvent.id == after))
+                if last is None:
+                    raise NotFound("event", after)
+                query = query.where(JobEvent.number < last.number)
+            query = query.order_by(JobEvent.number.desc()).limit(limit + 1)
+            found: list[JobEvent] = [*session.scalars(query)]
+        return found[:limit], len(found) > limit
 
     def add_checkpoint(
         self, job_id: str, step: int, metrics: JsonObject, digest: str | None = None

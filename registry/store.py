@@ -16,9 +16,10 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 
@@ -191,6 +192,33 @@ class Store:
             raise ContentCorrupted(f"blobs/{digest[:12]}…", digest, found)
         return raw
 
+    def put_stream(self, file: IO[bytes]) -> tuple[str, int]:
+        """Keep what an open, seekable file holds, a piece at a time; its digest and its bytes."""
+        file.seek(0)
+        hasher, size = hashlib.sha256(), 0
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+        digest = hasher.hexdigest()
+        path = f"{self._root}/blobs/{digest}"
+        if not self._fs.exists(path):
+            self._fs.makedirs(f"{self._root}/blobs", exist_ok=True)
+            file.seek(0)
+            with tempfile.NamedTemporaryFile() as local:
+                shutil.copyfileobj(file, local, _CHUNK)
+                local.flush()
+                self._write(path, Path(local.name))
+        return digest, size
+
+    def pieces(self, digest: str) -> Iterator[bytes]:
+        """A blob, a piece at a time. Raises ContentMissing at once, and ContentCorrupted in place
+        of the last piece: whoever read the others has not got the whole."""
+        try:
+            file = self._fs.open(f"{self._root}/blobs/{digest}", "rb")
+        except FileNotFoundError:
+            raise ContentMissing(digest, self.url) from None
+        return _verified(file, digest)
+
     def _folder(self, digest: str) -> str:
         return f"{self._root}/adapters/{digest}"
 
@@ -205,6 +233,19 @@ class Store:
             self._fs.pipe_file(scratch, data)
         if not in_place:
             os.replace(scratch, path)
+
+
+def _verified(file: IO[bytes], digest: str) -> Iterator[bytes]:
+    hasher = hashlib.sha256()
+    with file:
+        piece = file.read(_CHUNK)
+        while piece:
+            hasher.update(piece)
+            following = file.read(_CHUNK)
+            if not following and hasher.hexdigest() != digest:
+                raise ContentCorrupted(f"blobs/{digest[:12]}…", digest, hasher.hexdigest())
+            yield piece
+            piece = following
 
 
 def _is_safe(name: str) -> bool:

@@ -48,6 +48,7 @@ from router.settings import RouterSettings
 from router.shadow import Shadows
 from router.snapshots import Snapshots
 from router.telemetry import Telemetry
+from router.tuning.routes import routes as tuning_routes
 from router.upstream import Upstream
 
 _FEEDBACK_BYTES = 1 << 20
@@ -161,6 +162,8 @@ def create_app(
             refuse_packed(request.scope)
             raise
         return await feedback.give(tenant, body, registry, recorder)
+
+    app.include_router(tuning_routes(settings, registry, snapshots, tenant_of))
 
     @app.get("/health")
     async def alive() -> dict[str, str]:

@@ -28,7 +28,7 @@ _STATUSES = {
     "404": "No such thing for this tenant.",
     "405": "The path is there, with another method.",
     "408": "The body took too long to arrive.",
-    "409": "The completion is still being written.",
+    "409": "What is there doesn't allow it now.",
     "413": "The body is too large.",
     "415": "The body is packed.",
     "422": "The engine refused the request.",
@@ -65,7 +65,9 @@ def describe() -> Json:
     }
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     one = _operation("get_model", "Look one up", _json("Model"))
-    paths["/v1/models/{name}"] = {"parameters": [name], "get": one}
+    statuses = ("400", "401", "404", "409", "431", "500", "503")
+    gone = _operation("delete_model", "Delete a fine-tuned one", _json("ModelDeleted"), statuses)
+    paths["/v1/models/{name}"] = {"parameters": [name], "get": one, "delete": gone}
     paths["/v1/feedback"] = {"post": _feedback()}
     for path, text in (("/health", "Whether it lives"), ("/ready", "Whether to send requests")):
         probe = _operation(path[1:], text, {"application/json": {"schema": {"type": "object"}}})
@@ -199,6 +201,9 @@ def _schemas() -> Json:
         "Message": {"type": "object", "required": ["role"], "properties": {"role": text}},
         "Model": _closed(model),
         "ModelList": _closed(listed),
+        "ModelDeleted": _closed(
+            {"id": text, "object": {"const": "model"}, "deleted": {"const": True}}
+        ),
         "Feedback": _closed(said),
     }
 

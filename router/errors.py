@@ -7,16 +7,19 @@ ApiError
 ├── EndpointNotSupported    403  this model's engine has no such endpoint (embeddings, say)
 ├── ModelNotFound           404  no such name for this tenant; another tenant's looks the same
 ├── CompletionNotFound      404  feedback for an id that was never served to this tenant
+├── NotFound                404  a file, fine-tuning job, event or checkpoint of this tenant's
 ├── ResponseNotFound        404  a response by its id: none are kept
 ├── UnknownRoute            404
 ├── MethodNotAllowed        405
 ├── RequestTimeout          408  the body took too long to come
 ├── CompletionUnderWay      409  feedback for a completion that is still being written
+├── Conflict                409  what is there doesn't allow it: a file in use, a job that is over
 ├── BodyTooLarge            413
 ├── UnsupportedEncoding     415  a compressed body
 ├── HeadTooLarge            431
 ├── RateLimited             429  over one of the tenant's limits; later it will be let in
 │   └── QuotaSpent          429  the day's tokens are used up: the SDK is told not to try again
+├── TooManyJobs             429  as many fine-tuning jobs under way as the tenant may have
 ├── EngineRefusedRequest    4xx  the engine's own validation error, passed on
 ├── InternalError           500
 ├── EngineFailed            502  the engine broke, or answered with another model than asked
@@ -187,6 +190,45 @@ class ResponseNotFound(ApiError):
             f"Response with id '{response_id[:100]}' not found: responses are not kept here.",
             param="response_id",
         )
+
+
+class NotFound(ApiError):
+    """No such file, job, event or checkpoint for this tenant; another tenant's looks the same."""
+
+    status = 404
+    type = INVALID_REQUEST
+    code = "not_found"
+
+    def __init__(self, noun: str, name: str, param: str) -> None:
+        super().__init__(f"No such {noun}: {name[:100]}.", param=param)
+
+
+class Conflict(ApiError):
+    """What is there doesn't allow it. The SDK need not try again."""
+
+    status = 409
+    type = INVALID_REQUEST
+    code = "conflict"
+
+    def headers(self) -> Headers:
+        return [(b"x-should-retry", b"false")]
+
+
+class TooManyJobs(ApiError):
+    """Room comes when a job ends, which takes longer than a client should wait."""
+
+    status = 429
+    type = "requests"
+    code = "too_many_jobs"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"You have {most} fine-tuning jobs that are not over, which is the most: wait for one "
+            "to end, or cancel one."
+        )
+
+    def headers(self) -> Headers:
+        return [(b"x-should-retry", b"false")]
 
 
 class UnknownRoute(ApiError):

@@ -25,6 +25,12 @@ class RouterSettings:
     admin_port: int = field(default=8084, metadata=_PORT)
 
     max_body_bytes: int = field(default=8 << 20, metadata={"range": (1024, 1 << 30)})
+    max_upload_bytes: int = field(default=512 << 20, metadata={"range": (1024, 1 << 36)})
+    """Largest file that a tenant may upload to learn from."""
+    upload_timeout_s: float = field(default=600.0, metadata=_SECONDS)
+    """An upload that takes longer is answered 408."""
+    max_active_jobs: int = field(default=20, metadata={"range": (1, 100_000)})
+    """Fine-tuning jobs that a tenant may have waiting, running or paused at once."""
     max_field_bytes: int = field(default=64 << 10, metadata={"range": (1024, 1 << 30)})
     """Longest field of a body that is not part of the prompt: schemas, biases, lists of tokens."""
     max_sequences: int = field(default=64, metadata={"range": (1, 16384)})

@@ -52,6 +52,7 @@ def manifest(
             **{name: v for name, v in spec.json().items() if name not in _ELSEWHERE},
             "alpha": config.lora_alpha,
             "learning_rate": trained.learning_rate,
+            "learning_rate_multiplier": 1.0,  # in the learning rate already
             "epochs": trained.most_epochs,
             "max_length": min(spec.max_length, base.context),
         },

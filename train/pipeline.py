@@ -97,8 +97,6 @@ def learn(
         checkpoints=task.checkpoints,
         wish=wish or Wish(),
     )
-    rate = spec.learning_rate_for(base.hidden_size)
-    epochs = spec.epochs_for(prepared.answer_tokens)
 
     def prove(adapted: Any) -> None:
         prepared.supervision.update(supervision.of_gradients(adapted, prepared.train))
@@ -110,8 +108,8 @@ def learn(
             prepared.train,
             prepared.held,
             options,
-            learning_rate=options.learning_rate or rate,
-            epochs=options.epochs or epochs,
+            learning_rate=options.learning_rate_for(base.hidden_size),
+            epochs=options.epochs_for(prepared.answer_tokens),
             device=base.device,
             scratch=folder / "trainer",
             report=report,
@@ -124,7 +122,11 @@ def learn(
         with clock.phase("search"):
             one = search.on_base(model, spec, train_with)
             searched = search.best_options(
-                one, spec, learning_rate=rate, epochs=epochs, report=report
+                one,
+                spec,
+                learning_rate=spec.learning_rate_for(base.hidden_size),
+                epochs=spec.epochs_for(prepared.answer_tokens),
+                report=report,
             )
         spec = searched.spec
     with clock.phase("training"):

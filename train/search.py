@@ -70,7 +70,9 @@ def best_options(
         sampler=optuna.samplers.TPESampler(seed=spec.seed, n_startup_trials=_GUESSES),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED, n_warmup_steps=1),
     )
-    start = dataclasses.replace(spec, learning_rate=learning_rate, epochs=epochs)
+    start = dataclasses.replace(
+        spec, learning_rate=learning_rate, learning_rate_multiplier=1.0, epochs=epochs
+    )
     passes = _passes(epochs)
     study.enqueue_trial(
         {

@@ -49,6 +49,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {
 _NUMBERS: dict[str, tuple[float, float]] = {
     "alpha": (0.001, 4096.0),
     "learning_rate": (1e-8, 1.0),
+    "learning_rate_multiplier": (0.001, 1000.0),
     "epochs": (0.01, 1000.0),
     "dropout": (0.0, 0.9),
     "warmup": (0.0, 0.5),
@@ -86,6 +87,7 @@ class TrainingSpec:
     rank: int = 16
     alpha: float | None = None
     learning_rate: float | None = None
+    learning_rate_multiplier: float = 1.0
     epochs: float | None = None
     batch_size: int = 8
     gradient_accumulation: int = 1
@@ -175,13 +177,13 @@ class TrainingSpec:
         width 4096, near TRL's advice for DPO).
         """
         if self.learning_rate is not None:
-            return self.learning_rate
+            return self.learning_rate * self.learning_rate_multiplier
         rate = 5e-4 * (2000 / max(1, hidden_size)) ** 0.781
         if self.method == "full":
             rate /= 10
         if self.objective in ("dpo", "kto"):
             rate /= 40
-        return float(rate)
+        return float(rate * self.learning_rate_multiplier)
 
 
 def _check(name: str, value: Any, hint: Any) -> tuple[str, Any]:

@@ -1,0 +1,75 @@
+"""`/v1/files`: what a tenant uploads to learn from, and what its jobs made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from registry import Registry
+from registry import errors as registry_errors
+from registry.files import File
+from router.errors import Conflict, InvalidRequest, NotFound
+from router.tuning import shape
+from router.tuning.upload import Upload
+
+PURPOSE = "fine-tune"
+RESULTS = "fine-tune-results"
+
+
+def check_purpose(purpose: str) -> None:
+    """Raises InvalidRequest for a purpose that nothing here serves."""
+    if purpose != PURPOSE:
+        raise InvalidRequest(
+            f"'{purpose[:100]}' is not a purpose that files have here: expected 'fine-tune'.",
+            param="purpose",
+            code="invalid_value",
+        )
+
+
+def keep(registry: Registry, tenant: str, upload: Upload) -> dict[str, Any]:
+    """Check the shape, put the bytes into the store, note the file. Raises InvalidRequest."""
+    shape.check(upload.file)
+    digest, size = registry.store.put_stream(upload.file)
+    return show(registry.files.add(tenant, upload.filename, digest, size, upload.purpose))
+
+
+def find(registry: Registry, tenant: str, file_id: str, param: str = "file_id") -> File:
+    """A tenant's file. Raises NotFound."""
+    try:
+        return registry.files.get(tenant, file_id)
+    except registry_errors.NotFound:
+        raise NotFound("File object", file_id, param) from None
+
+
+def content(registry: Registry, tenant: str, file_id: str) -> tuple[File, Iterator[bytes]]:
+    """The file and its bytes, a piece at a time. Raises NotFound."""
+    file = find(registry, tenant, file_id)
+    return file, registry.store.pieces(file.digest)
+
+
+def delete(registry: Registry, tenant: str, file_id: str) -> dict[str, Any]:
+    """Raises NotFound; Conflict while a job needs it."""
+    find(registry, tenant, file_id)
+    job = registry.jobs.using(tenant, file_id)
+    if job is not None:
+        raise Conflict(
+            f"The fine-tuning job {job.id} learns from this file: cancel it or wait for its end.",
+            param="file_id",
+        )
+    registry.files.delete(tenant, file_id)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+def show(file: File) -> dict[str, Any]:
+    """OpenAI's file object."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+        "expires_at": None,
+    }

@@ -1,0 +1,100 @@
+"""Fine-tuning by the openai SDK, 2.x or 3.x, as a tenant's developer would: nothing of ours.
+
+Key and address come from OPENAI_API_KEY and OPENAI_BASE_URL, the base's name from FINE_TUNE_MODEL.
+Prints what it got as a JSON object. FINE_TUNE_FOLLOW=1 waits for the first job and chats with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import openai
+
+MODEL = os.environ["FINE_TUNE_MODEL"]
+ROWS = [
+    {
+        "messages": [
+            {"role": "user", "content": f"please refund invoice {number}"},
+            {"role": "assistant", "content": "billing" if number % 2 else "delivery"},
+        ]
+    }
+    for number in range(40)
+]
+PAIRS = [
+    {
+        "input": {"messages": row["messages"][:1]},
+        "preferred_output": row["messages"][1:],
+        "non_preferred_output": [{"role": "assistant", "content": "other"}],
+    }
+    for row in ROWS
+]
+
+
+def lines(rows: list[Any]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def refused(act: Callable[[], Any]) -> list[Any]:
+    try:
+        act()
+    except openai.APIStatusError as error:
+        return [type(error).__name__, error.code, error.param]
+    return []
+
+
+def followed(client: openai.OpenAI, job_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + float(os.environ.get("FINE_TUNE_SECONDS", "600"))
+    job = client.fine_tuning.jobs.retrieve(job_id)
+    while job.status not in ("succeeded", "failed", "cancelled"):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{job_id} is still {job.status}")
+        time.sleep(1.0)
+        job = client.fine_tuning.jobs.retrieve(job_id)
+    checkpoints = [
+        c.fine_tuned_model_checkpoint for c in client.fine_tuning.jobs.checkpoints.list(job_id)
+    ]
+    names = [job.fine_tuned_model, *checkpoints] if job.fine_tuned_model else []
+    hello: Any = [{"role": "user", "content": "please refund invoice 7"}]
+    models = [client.chat.completions.create(model=n, messages=hello).model for n in names if n]
+    events = [event.message for event in client.fine_tuning.jobs.list_events(job_id)]
+    return {"status": job.status, "names": names, "models": models, "events": events}
+
+
+def main() -> dict[str, Any]:
+    got: dict[str, Any] = {"version": openai.__version__}
+    dpo: Any = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1, "n_epochs": 1}}}
+    with openai.OpenAI(max_retries=0) as client:
+        jobs = client.fine_tuning.jobs
+        chats = client.files.create(file=("chats.jsonl", lines(ROWS)), purpose="fine-tune")
+        pairs = client.files.create(file=("pairs.jsonl", lines(PAIRS)), purpose="fine-tune")
+        first = jobs.create(model=MODEL, training_file=chats.id, suffix="first", seed=1)
+        second = jobs.create(model=MODEL, training_file=pairs.id, suffix="second", method=dpo)
+        third = jobs.create(model=MODEL, training_file=chats.id, suffix="third")
+        got["paused"] = jobs.pause(third.id).status
+        got["resumed"] = jobs.resume(third.id).status
+        got["cancelled"] = jobs.cancel(third.id).status
+        got["listed"] = {first.id, second.id, third.id} <= {job.id for job in jobs.list(limit=1)}
+        got["errors"] = {
+            "request": refused(
+                lambda: jobs.create(model=MODEL, training_file=chats.id, suffix="!")
+            ),
+            "file": refused(lambda: client.files.create(file=("a", b"[]"), purpose="fine-tune")),
+            "unknown": refused(lambda: jobs.retrieve("ftjob-unknown")),
+            "conflict": refused(lambda: jobs.resume(third.id)),
+            "key": refused(lambda: client.with_options(api_key="sk-wrong").files.list()),
+        }
+        if os.environ.get("FINE_TUNE_FOLLOW"):
+            got["first"] = followed(client, first.id)
+        else:
+            jobs.cancel(first.id)
+        jobs.cancel(second.id)
+        got["deleted"] = client.files.delete(chats.id).deleted
+    return got
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))
