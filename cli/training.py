@@ -19,8 +19,19 @@ from cli.invocation import AsJson, TenantOption, opened
 
 if TYPE_CHECKING:
     from registry import Registry
+    from registry.versions import Version
 
 KINDS = ("label", "json", "text")
+_SWAP_S = 60.0
+_WAY_ON = {
+    "live": "{} is live: requests for its alias get it from now on",
+    "rejected": "{} was rejected; what was live before stays",
+    "held": "{} answers to its own name; no alias stands for it",
+    "candidate": "{} is a candidate; `switchyard adapter promote` asks for it to be live",
+    "shadow": "{} is a shadow",
+    "canary": "{} is a canary",
+    "retired": "{} was live and is no longer: a later version took its place",
+}
 OF_ONE_JOB = frozenset({"seed", "suffix", "parent", "base", "keep_good_rows"})
 """Options that say nothing about how the adapter is best trained the next time."""
 
@@ -202,7 +213,23 @@ def _followed(registry: Registry, job_id: str, *, quiet: bool) -> dict[str, Any]
     version = registry.versions.get(job.digest)
     if not quiet:
         print(f"{version.served_name}: {version.verdict}. {lineage.summary(version.reasons)}")
+    version = _swapped(registry, version)
+    if not quiet:
+        print(_WAY_ON[version.state].format(version.served_name))
     return {"job": job_id, **lineage.of_version(registry, version)}
+
+
+def _swapped(registry: Registry, version: Version) -> Version:
+    """The version as it is once the controller has had its say, where that is to be expected."""
+    from cli.adapters import settled
+
+    waits = version.verdict == "promote" and not registry.tenants.get(version.tenant).auto_promote
+    if waits or not registry.engines.ready():
+        return version
+    try:
+        return settled(registry, version.digest, _SWAP_S)
+    except CliError:  # no controller, or a busy one: the job has succeeded all the same
+        return registry.versions.get(version.digest)
 
 
 def _answers(kind: str | None, schema: Path | None) -> dict[str, Any]:

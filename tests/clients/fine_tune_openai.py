@@ -1,7 +1,8 @@
 """Fine-tuning by the openai SDK, 2.x or 3.x, as a tenant's developer would: nothing of ours.
 
 Key and address come from OPENAI_API_KEY and OPENAI_BASE_URL, the base's name from FINE_TUNE_MODEL.
-Prints what it got as a JSON object. FINE_TUNE_FOLLOW=1 waits for the first job and chats with it.
+Prints what it got as a JSON object. FINE_TUNE_FOLLOW=1 waits for the jobs and chats with what they
+made, checkpoints included.
 """
 
 from __future__ import annotations
@@ -61,17 +62,31 @@ def followed(client: openai.OpenAI, job_id: str) -> dict[str, Any]:
     hello: Any = [{"role": "user", "content": "please refund invoice 7"}]
     models = [client.chat.completions.create(model=n, messages=hello).model for n in names if n]
     events = [event.message for event in client.fine_tuning.jobs.list_events(job_id)]
-    return {"status": job.status, "names": names, "models": models, "events": events}
+    results = [client.files.content(file).text.splitlines()[0] for file in job.result_files]
+    return {
+        "status": job.status,
+        "error": job.error and job.error.message,
+        "names": names,
+        "models": models,
+        "events": events,
+        "results": results,
+    }
 
 
 def main() -> dict[str, Any]:
     got: dict[str, Any] = {"version": openai.__version__}
-    dpo: Any = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1, "n_epochs": 1}}}
+    dpo: Any = {
+        "type": "dpo",
+        "dpo": {"hyperparameters": {"beta": 0.1, "n_epochs": 2, "learning_rate_multiplier": 10}},
+    }
+    supervised: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}
     with openai.OpenAI(max_retries=0) as client:
         jobs = client.fine_tuning.jobs
         chats = client.files.create(file=("chats.jsonl", lines(ROWS)), purpose="fine-tune")
         pairs = client.files.create(file=("pairs.jsonl", lines(PAIRS)), purpose="fine-tune")
-        first = jobs.create(model=MODEL, training_file=chats.id, suffix="first", seed=1)
+        first = jobs.create(
+            model=MODEL, training_file=chats.id, suffix="first", seed=1, method=supervised
+        )
         second = jobs.create(model=MODEL, training_file=pairs.id, suffix="second", method=dpo)
         third = jobs.create(model=MODEL, training_file=chats.id, suffix="third")
         got["paused"] = jobs.pause(third.id).status
@@ -86,12 +101,22 @@ def main() -> dict[str, Any]:
             "unknown": refused(lambda: jobs.retrieve("ftjob-unknown")),
             "conflict": refused(lambda: jobs.resume(third.id)),
             "key": refused(lambda: client.with_options(api_key="sk-wrong").files.list()),
+            "too_many": refused(
+                lambda: [
+                    jobs.create(model=MODEL, training_file=chats.id, suffix="many")
+                    for _ in range(30)
+                ]
+            ),
         }
+        for job in jobs.list(limit=50):
+            if job.id not in (first.id, second.id) and job.status in ("queued", "running"):
+                jobs.cancel(job.id)
         if os.environ.get("FINE_TUNE_FOLLOW"):
             got["first"] = followed(client, first.id)
+            got["second"] = followed(client, second.id)
         else:
             jobs.cancel(first.id)
-        jobs.cancel(second.id)
+            jobs.cancel(second.id)
         got["deleted"] = client.files.delete(chats.id).deleted
     return got
 

@@ -38,4 +38,5 @@ async def test_the_script_runs_with_another_address_only(router: Running, python
         "unknown": ["NotFoundError", "not_found", "fine_tuning_job_id"],
         "conflict": ["ConflictError", "conflict", None],
         "key": ["AuthenticationError", "invalid_api_key", None],
+        "too_many": ["RateLimitError", "too_many_jobs", None],
     }
