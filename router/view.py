@@ -47,6 +47,8 @@ class View:
     failed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     fine_tuned: Mapping[str, Version] = field(default_factory=dict)
     """Versions by the name that the fine-tuning API gives them."""
+    unchecked: frozenset[str] = _NONE
+    """Jobs of which a checkpoint has not met the engine's check yet."""
     memo: dict[tuple[str, str | None], Any] = field(default_factory=dict, compare=False)
     """Room for `select` to remember what each (tenant, name) means for as long as this view is."""
 
@@ -87,6 +89,11 @@ def derive(snapshot: Snapshot, stale_s: float) -> View:
         warm={digest: frozenset(ids) for digest, ids in placed["warm"].items()},
         failed={digest: frozenset(ids) for digest, ids in placed["failed"].items()},
         fine_tuned={v.fine_tuned_name: v for v in snapshot.versions.values()},
+        unchecked=frozenset(
+            v.job_id
+            for v in snapshot.versions.values()
+            if v.step is not None and v.state == "candidate" and v.job_id is not None
+        ),
     )
 
 

@@ -124,6 +124,8 @@ class Keeper(TrainerCallback):
         control.should_save = due or self.durable.wish.asked
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer.eval_dataset is None:  # nothing to measure on: told all the same
+            self._tell_epoch(state, {"valid_loss": None, "valid_mean_token_accuracy": None})
         if self.durable is None:
             return
         control.should_save = True
@@ -154,18 +156,7 @@ class Keeper(TrainerCallback):
         }
         if self.rows:
             self.rows[-1] |= figures
-        self.report(
-            {
-                "kind": "checkpoint",
-                "step": state.global_step,
-                "metrics": {
-                    "step": state.global_step,
-                    "epoch": round(float(state.epoch), 4),
-                    "train_loss": self.last_loss() if self.rows else None,
-                    **figures,
-                },
-            }
-        )
+        self._tell_epoch(state, figures)
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_epoch = round(loss, 6), round(float(state.epoch), 4)
             weights = states.trainable(self.trainer.model)
@@ -221,6 +212,20 @@ class Keeper(TrainerCallback):
 
     def _event(self, level: str, message: str) -> None:
         self.report({"kind": "event", "level": level, "message": message})
+
+    def _tell_epoch(self, state: Any, figures: dict[str, Any]) -> None:
+        self.report(
+            {
+                "kind": "checkpoint",
+                "step": state.global_step,
+                "metrics": {
+                    "step": state.global_step,
+                    "epoch": round(float(state.epoch), 4),
+                    "train_loss": self.last_loss() if self.rows else None,
+                    **figures,
+                },
+            }
+        )
 
     def _tell(self, state: Any) -> None:
         spent = self.seconds

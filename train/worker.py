@@ -206,8 +206,7 @@ class Worker:
             elif kind == "checkpoint":
                 figures = message["metrics"]
                 jobs.add_checkpoint(job.id, message["step"], figures)
-                text = f"Step {message['step']}: validation loss {figures['valid_loss']:.4f}"
-                jobs.tell(job.id, text, kind="metrics", data=figures)
+                jobs.tell(job.id, _of_epoch(figures), kind="metrics", data=figures)
             elif kind == "state":
                 work.uploads.offer(Path(message["path"]))
 
@@ -246,8 +245,9 @@ class Worker:
             self._fail(job, **outcome["error"])
             return
         try:
-            version = publish(self.registry, job, work.child.folder / "adapter", outcome)
+            # Whoever sees the version sees its checkpoints too.
             publish_checkpoints(self.registry, job, work.child.folder, outcome)
+            version = publish(self.registry, job, work.child.folder / "adapter", outcome)
             figures = (work.child.folder / "metrics.csv").read_bytes()
             file = self.registry.upload(
                 job.tenant, "step_metrics.csv", figures, "fine-tune-results"
@@ -344,3 +344,10 @@ class Worker:
         for state in JOB_STATES:
             self.metrics.jobs.labels(state).set(states.get(state, 0))
         sweep(self.registry)
+
+
+def _of_epoch(figures: dict[str, Any]) -> str:
+    """An epoch's figures in words; there are no validation rows where there are few rows at all."""
+    name = "validation" if figures["valid_loss"] is not None else "training"
+    loss = figures["valid_loss"] if name == "validation" else figures["train_loss"]
+    return f"Step {figures['step']}: {name} loss " + ("unknown" if loss is None else f"{loss:.4f}")

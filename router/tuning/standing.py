@@ -1,8 +1,9 @@
 """How a job stands, in OpenAI's words, as far as this router can act on it. Pure but for its rows.
 
 A job has succeeded for its tenant when `ft:…` is routable *here*: this router's view decides, not
-the database, which may be a moment ahead of it. Until the engine has checked the version, the job
-runs; when the engine refuses it, the job has failed.
+the database, which may be a moment ahead of it. Until the engine has checked the version and the
+job's checkpoints (which are published before it), the job runs; when the engine refuses the
+version, the job has failed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def judge(job: Job, version: Version | None, view: View) -> Standing:
         return Standing(job.state, None, job.error, job.finished_at)
     if version is None:  # it, or its adapter, was deleted since
         return Standing("succeeded", None, None, job.finished_at)
-    if routable(version.fine_tuned_name, view) is not None:
+    if routable(version.fine_tuned_name, view) is not None and job.id not in view.unchecked:
         return Standing("succeeded", version, None, _later(job, version))
     if version.state != "rejected":
         return Standing("running")

@@ -16,14 +16,23 @@ from typing import Any
 import openai
 
 MODEL = os.environ["FINE_TUNE_MODEL"]
+THINGS = ("invoice", "card", "refund", "fee", "parcel", "courier", "letter", "van")
+ASKS = (
+    "please look at the {}",
+    "tell me about the {} again",
+    "my {} was wrong",
+    "when will the {} come?",
+    "the {} is not what i asked for",
+)
 ROWS = [
     {
         "messages": [
-            {"role": "user", "content": f"please refund invoice {number}"},
-            {"role": "assistant", "content": "billing" if number % 2 else "delivery"},
+            {"role": "user", "content": ask.format(thing)},
+            {"role": "assistant", "content": "billing" if place < 4 else "delivery"},
         ]
     }
-    for number in range(40)
+    for ask in ASKS
+    for place, thing in enumerate(THINGS)
 ]
 PAIRS = [
     {
@@ -59,7 +68,7 @@ def followed(client: openai.OpenAI, job_id: str) -> dict[str, Any]:
         c.fine_tuned_model_checkpoint for c in client.fine_tuning.jobs.checkpoints.list(job_id)
     ]
     names = [job.fine_tuned_model, *checkpoints] if job.fine_tuned_model else []
-    hello: Any = [{"role": "user", "content": "please refund invoice 7"}]
+    hello: Any = [{"role": "user", "content": "please look at the invoice"}]
     models = [client.chat.completions.create(model=n, messages=hello).model for n in names if n]
     events = [event.message for event in client.fine_tuning.jobs.list_events(job_id)]
     results = [client.files.content(file).text.splitlines()[0] for file in job.result_files]
