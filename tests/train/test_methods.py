@@ -85,7 +85,7 @@ def work(folder, base, options, *, parent=None, given=None):
         validation=None,
         parent="parent" if parent else None,
         device="cpu",
-        threads=2,
+        threads=1,
         nice=0,
         evaluation_rows=16,
         few_shot=0,
@@ -118,8 +118,12 @@ def test_the_loss_falls_and_the_folder_is_a_plain_lora(done, way):
     assert math.isfinite(training["validation_loss"])
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
-        "adapter_config.json", "adapter_model.safetensors", "probes.json", "switchyard.json"
-    ]  # fmt: skip
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "probes.json",
+        "switchyard.json",
+    ]
     config = json.loads((folder / "adapter_config.json").read_text())
     assert {key: config[key] for key in PLAIN} == PLAIN
     assert (config["r"], config["lora_alpha"]) == (

@@ -207,7 +207,7 @@ def task(folder, **spec) -> Task:
         validation=None,
         parent=None,
         device="cpu",
-        threads=2,
+        threads=1,
         nice=0,
         evaluation_rows=10,
         few_shot=2,
