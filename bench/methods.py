@@ -41,7 +41,7 @@ def main() -> list[Report]:
                 adapter="tickets",
                 base=str(SHIPPED_BASE),
                 base_name="switchyard-tiny",
-                spec={"rank": RANK, **options},
+                spec={"rank": RANK, "keep_good_rows": True, **options},
                 answers={"kind": "label"},
                 training="train.jsonl",
                 validation="heldout.jsonl",

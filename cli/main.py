@@ -20,6 +20,7 @@ from cli import (
     base,
     data,
     decisions,
+    evaluations,
     jobs,
     keys,
     processes,
@@ -99,6 +100,7 @@ demo.attach(app)
 tenants.attach(app)
 keys.attach(app)
 adapters.attach(app)
+evaluations.attach(app)
 aliases.attach(app)
 jobs.attach(app)
 decisions.attach(app)

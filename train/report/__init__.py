@@ -1,0 +1,1 @@
+"""What evaluations found, for people: one HTML page of several versions side by side."""
