@@ -34,7 +34,7 @@ def made(tmp_path_factory):
         validation=None,
         parent=None,
         device="cpu",
-        threads=2,
+        threads=1,
         nice=0,
         evaluation_rows=2,
         few_shot=0,
@@ -112,7 +112,7 @@ def test_a_difference_is_told_by_file_by_weight_and_by_what_has_changed(made, tm
     }  # fmt: skip
     assert came.weights == pytest.approx(0.25)
     torch = made[1]["manifest"]["made_with"]["torch"]
-    assert came.reasons == ["threads: 64 then, 2 now", f"torch: 2.0.0 then, {torch} now"]
+    assert came.reasons == ["threads: 64 then, 1 now", f"torch: 2.0.0 then, {torch} now"]
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_the_manifest_and_the_card_say_what_was_searched_and_with_what(made):
     assert manifest["search"] == outcome["result"]["search"]
     for name, value in manifest["search"]["chosen"].items():
         assert manifest["training"][name] == value
-    assert manifest["made_with"]["threads"] == 2
+    assert manifest["made_with"]["threads"] == 1
     card = (folder / "README.md").read_text()
     assert card.startswith('---\nbase_model: "base"\nlibrary_name: peft\n')
     assert manifest["dataset_sha256"] in card
