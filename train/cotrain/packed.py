@@ -146,13 +146,13 @@ def _attention(
     ]
     outs = []
     for rows, *padded in zip(packed.groups, *spread, strict=True):
-        heads = [
+        q, k, v = (
             each.view(rows.count, rows.longest, *each.shape[1:]).transpose(1, 2) for each in padded
-        ]
+        )
         # Rows are padded on the right and look to the left: no token sees a pad, and no mask is
         # needed.
         out = scaled_dot_product_attention(
-            *heads, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+            q, k, v, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
         )
         outs.append(out.transpose(1, 2).reshape(-1, out.shape[1], out.shape[3]))
     return _Gather.apply(packed.groups, *outs)[None], None  # type: ignore[no-untyped-call]

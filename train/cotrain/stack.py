@@ -71,7 +71,7 @@ class Stack:
                 use_cache=False,
             ).logits[0]
             each = cross_entropy(logits.float(), packed.targets, reduction="none")
-            sums = torch.stack([part.sum() for part in each.split(counts)])
+            sums = torch.stack([part.sum() for part in torch.split(each, counts)])
             if learn:
                 (sums / sums.new_tensor(counts)).sum().backward()  # type: ignore[no-untyped-call]
         self._parts = []
@@ -89,8 +89,8 @@ class Stack:
         try:
             yield
         finally:
-            for owner, last, layer in put:
-                owner._modules[last] = layer
+            for owner, last, own in put:
+                owner._modules[last] = own
             for first, *_ in self._stand_ins:
                 first.waiting = ()
 
