@@ -197,9 +197,15 @@ class Jobs:
             return session.scalar(query)
 
     def lease(
-        self, worker: str, seconds: float = 60.0, *, tenant_jobs: int | None = None
+        self,
+        worker: str,
+        seconds: float = 60.0,
+        *,
+        tenant_jobs: int | None = None,
+        only: Sequence[str] | None = None,
     ) -> Job | None:
-        """The next job that waits, or whose worker fell silent; None when there is none.
+        """The next job that waits, or whose worker fell silent; None when there is none. With
+        `only` it is one of these ids.
 
         The highest priority goes first; among equals the tenant with the fewest running jobs, then
         the one whose last start is longest ago, then the oldest job: who enqueues a hundred does
@@ -226,6 +232,8 @@ class Jobs:
         query = select(Job).where(due)
         if tenant_jobs is not None:
             query = query.where(running < tenant_jobs)
+        if only is not None:
+            query = query.where(Job.id.in_(only))
         with self._database.write() as session:
             queue(session, "leases")  # who counts must see what was taken a moment ago
             job = session.scalar(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,15 +26,22 @@ _LOG = "process.log"
 
 
 class Child:
-    """A running `python -m train.run FOLDER`."""
+    """A running `python -m train.run FOLDER`, or another module's with a task file of its own."""
 
-    def __init__(self, folder: Path, task: Task) -> None:
-        (folder / "task.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        module: str = "train.run",
+        wanted: Mapping[str, Any] | None = None,
+    ) -> None:
+        text = json.dumps(asdict(task) if wanted is None else wanted)
+        (folder / "task.json").write_text(text, encoding="utf-8")
         self.folder = folder
         self._news: deque[dict[str, Any]] = deque()
         with (folder / _LOG).open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "train.run", str(folder)],
+                [sys.executable, "-m", module, str(folder)],
                 stdin=subprocess.PIPE,  # held open: its end is how the child learns of ours
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -104,6 +113,10 @@ class Child:
             if pipe is not None:
                 with suppress(BrokenPipeError):
                     pipe.close()
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from registry import Registry
+from registry.adapters import Adapter
 from registry.errors import StoreError
 from registry.jobs import Job
 from train.errors import InvalidSpec
@@ -19,9 +21,7 @@ def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path
     Raises TrainingError, NotFound, StoreError, OSError.
     """
     adapter = registry.adapters.get(job.tenant, job.adapter)
-    options = {**adapter.training, **job.spec}
-    if job.trigger == "api":  # as OpenAI keeps the last three
-        options.setdefault("checkpoints", 3)
+    options = options_of(adapter, job)
     spec = TrainingSpec.parse(options)
     base = settings.resolve(spec.base or adapter.base)
     (folder / "training.jsonl").write_bytes(registry.content(job.tenant, job.training_file))
@@ -58,6 +58,14 @@ def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path
         checkpoint_s=settings.checkpoint_s,
         engine_url=_engine_url(registry, base_name(base)),
     )
+
+
+def options_of(adapter: Adapter, job: Job) -> dict[str, Any]:
+    """The options of a job: the adapter's, and over them its own."""
+    options = {**adapter.training, **job.spec}
+    if job.trigger == "api":  # as OpenAI keeps the last three
+        options.setdefault("checkpoints", 3)
+    return options
 
 
 def _engine_url(registry: Registry, base: str) -> str | None:

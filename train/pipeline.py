@@ -93,7 +93,7 @@ def learn(
         folder / "states",
         every_s=task.checkpoint_s,
         resume=None if task.resume is None else folder / task.resume,
-        key=_key(task, fingerprint, data.digest),
+        key=state_key(task, fingerprint, data.digest),
         checkpoints=task.checkpoints,
         wish=wish or Wish(),
     )
@@ -355,7 +355,7 @@ def _evaluate(
     )
 
 
-def _key(task: Task, fingerprint: dict[str, str], dataset_sha256: str) -> str:
+def state_key(task: Task, fingerprint: dict[str, str], dataset_sha256: str) -> str:
     """What a state belongs to: these options, this base, these rows."""
     spec = asdict(TrainingSpec.parse(task.spec))
     return hashlib.sha256(canonical([spec, fingerprint, dataset_sha256])).hexdigest()

@@ -39,6 +39,8 @@ class WorkerSettings:
     """How long a job that is to rest may take to keep its state: a step, or an evaluation."""
     tenant_jobs: int = field(default=2, metadata=_between(1, 100_000))
     """The most jobs of one tenant that run at once, on all workers together."""
+    cotrain: int = field(default=8, metadata=_between(1, 64))
+    """The most jobs on one base that are trained together in one process; 1 means never."""
     evaluation_rows: int = field(default=200, metadata=_between(1, 100_000))
     few_shot: int = field(default=8, metadata=_between(0, 64))
     """Examples in the prompt of the few-shot baseline."""

@@ -1,4 +1,5 @@
-"""The worker: takes training jobs from the registry, one at a time, and brings each to an end.
+"""The worker: takes training jobs from the registry and brings each to an end, one at a time or
+several that can be trained together.
 
 It holds a job by a lease that it renews; what trains is a child process. A worker that is told to
 stop puts its job back, one that dies loses its lease, and in both cases another worker goes on from
@@ -24,11 +25,14 @@ from registry import Registry
 from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
 from registry.jobs import Job
 from train.child import Child
+from train.crew import Seat, begin, companions
 from train.durable import PAUSED_EXIT
 from train.errors import TrainingError, disk_is_full
 from train.layout import lay_out
+from train.news import pass_on
 from train.publish import publish, publish_checkpoints
 from train.settings import WorkerSettings
+from train.task import Task
 from train.uploads import Uploads, sweep
 
 _log = structlog.get_logger()
@@ -37,10 +41,10 @@ _NO_ROOM = "The worker's disk is full: free some space and start the job again"
 
 @dataclass
 class _Work:
-    """The job in hand."""
+    """A job in hand."""
 
     job: Job
-    child: Child
+    child: Child | Seat
     started: float
     renewed: float
     uploads: Uploads
@@ -56,23 +60,23 @@ class Worker:
         self.settings = settings
         self.metrics = metrics
         self.name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
-        self._work: _Work | None = None
+        self._works: list[_Work] = []
         self._counted = 0.0
 
     @property
     def job_id(self) -> str | None:
-        """The job in hand, if there is one."""
-        return self._work.job.id if self._work else None
+        """The first job in hand, if there is one."""
+        return self._works[0].job.id if self._works else None
 
     @property
     def child_pid(self) -> int | None:
         """The training process, if there is one."""
-        return self._work.child.pid if self._work else None
+        return self._works[0].child.pid if self._works else None
 
     @property
     def pausing(self) -> bool:
-        """Whether the job in hand was asked to rest."""
-        return self._work is not None and self._work.pausing is not None
+        """Whether a job in hand was asked to rest."""
+        return any(work.pausing is not None for work in self._works)
 
     def startup(self) -> None:
         """Say who works here; make the scratch folder."""
@@ -82,72 +86,97 @@ class Worker:
         _log.info("worker_ready", worker=self.name, base=self.settings.base_name)
 
     def tick(self) -> None:
-        """Take a job if there is none in hand; see to it otherwise."""
-        if self._work is None:
+        """Take a job if there is none in hand, and what can go with it; see to them otherwise."""
+        if not self._works:
             job = self.registry.jobs.lease(
                 self.name, self.settings.lease_s, tenant_jobs=self.settings.tenant_jobs
             )
             if job is not None:
                 self._begin(job)
         else:
-            self._watch(self._work)
+            for work in [*self._works]:
+                self._watch(work)
         if time.monotonic() - self._counted > 5.0:
             self._count()
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """Keep training's state, stop, and put the job back for another worker."""
-        work = self._work
-        if work is None:
-            return
-        work.child.pause()
-        if not work.child.wait(timeout / 2):
-            work.child.stop(timeout / 4)
-        if work.child.exit_code is not None:  # all its news is in
-            self._hear(work)
-        work.uploads.close(timeout / 2)
-        self._drop(work)
-        try:
-            self.registry.jobs.release(work.job.id, self.name)
-        except LeaseLost:
-            _log.warning("lease_lost", job=work.job.id, worker=self.name)
+        for work in self._works:
+            work.child.pause()
+        until = time.monotonic() + timeout / 2
+        for work in [*self._works]:
+            if not work.child.wait(max(0.0, until - time.monotonic())):
+                work.child.stop(timeout / 4)
+            if work.child.exit_code is not None:  # all its news is in
+                self._hear(work)
+        until = time.monotonic() + timeout / 2
+        for work in [*self._works]:
+            work.uploads.close(max(0.0, until - time.monotonic()))
+            self._drop(work)
+            try:
+                self.registry.jobs.release(work.job.id, self.name)
+            except LeaseLost:
+                _log.warning("lease_lost", job=work.job.id, worker=self.name)
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, first: Job) -> None:
+        """Start on a job and on those that can be trained with it."""
+        jobs = [first, *companions(self.registry, self.settings, self.name, first)]
+        ready: list[tuple[Job, Path, Task]] = []
+        try:
+            ready.extend(laid for job in jobs if (laid := self._lay_out(job)) is not None)
+            if not ready:
+                return
+            children = begin(ready)
+        except BaseException as error:
+            for _, folder, _ in ready:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not (isinstance(error, OSError) and disk_is_full(error)):
+                raise
+            for job, _, _ in ready:
+                self._fail(job, "disk_full", _NO_ROOM)
+            return
+        at = time.monotonic()
+        for (job, _, _), child in zip(ready, children, strict=True):
+            uploads = Uploads(self.registry, job.id, self.name, job.state_digest)
+            self._works.append(_Work(job, child, at, at, uploads))
+            if len(ready) > 1:
+                self.registry.jobs.tell(job.id, f"Trains together with {len(ready) - 1} others")
+
+    def _lay_out(self, job: Job) -> tuple[Job, Path, Task] | None:
+        """The job, its folder and its task; None if it has come to its end already."""
         _log.info("job_taken", job=job.id, tenant=job.tenant, attempt=job.attempts)
         if job.cancel_requested:
             self.registry.jobs.cancelled(job.id, self.name)
-            return
+            return None
         if job.attempts > self.settings.max_attempts:
             self._fail(
                 job,
                 "too_many_attempts",
                 f"The job was begun {job.attempts - 1} times and its worker never finished it",
             )
-            return
+            return None
         folder = self._folder(job)
         try:
-            child = Child(folder, lay_out(self.registry, self.settings, job, folder))
+            return job, folder, lay_out(self.registry, self.settings, job, folder)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             if not disk_is_full(error):
                 raise
             self._fail(job, "disk_full", _NO_ROOM)
-            return
+            return None
         except TrainingError as error:
             shutil.rmtree(folder, ignore_errors=True)
             self._fail(job, error.code, error.message, error.param)
-            return
+            return None
         except (NotFound, StoreError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             what = getattr(error, "noun", "content")
             param = {"version": "parent", "adapter": "adapter"}.get(what, "training_file")
             self._fail(job, f"{what}_unavailable", str(error), param)
-            return
+            return None
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        at = time.monotonic()
-        uploads = Uploads(self.registry, job.id, self.name, job.state_digest)
-        self._work = _Work(job, child, at, at, uploads)
 
     def _folder(self, job: Job) -> Path:
         """An empty folder for the job; one that a dead worker left for it here is removed."""
@@ -186,40 +215,9 @@ class Worker:
             work.child.stop()  # the state before this one has to do
 
     def _hear(self, work: _Work) -> None:
-        """Pass on what the child says: progress, events, checkpoints."""
-        jobs, job = self.registry.jobs, work.job
-        for message in work.child.news():
-            kind = message.pop("kind")
-            if kind == "progress":
-                self._measure(work, message)
-                if "step" in work.progress and "step" not in message:
-                    # a later phase: keep saying how far training came
-                    message = {**work.progress, "eta_s": None, **message}
-                work.progress = message
-            elif kind == "event":
-                jobs.tell(
-                    job.id,
-                    message["message"],
-                    level=message["level"],
-                    data=message.get("data"),
-                )
-            elif kind == "checkpoint":
-                figures = message["metrics"]
-                jobs.add_checkpoint(job.id, message["step"], figures)
-                jobs.tell(job.id, _of_epoch(figures), kind="metrics", data=figures)
-            elif kind == "state":
-                work.uploads.offer(Path(message["path"]))
-
-    def _measure(self, work: _Work, message: dict[str, Any]) -> None:
-        old = work.progress
-        for name, counter in (
-            ("step", self.metrics.train_steps_total),
-            ("supervised_tokens", self.metrics.train_tokens_total),
-        ):
-            if name in message:
-                counter.inc(max(0, message[name] - old.get(name, 0)))
-        if message.get("loss") is not None:
-            self.metrics.train_loss.labels(work.job.tenant).set(message["loss"])
+        work.progress = pass_on(
+            self.registry, self.metrics, work.job, work.child.news(), work.progress, work.uploads
+        )
 
     def _finish(self, work: _Work, code: int) -> None:
         """The child has ended: publish what it made, or say why there is nothing."""
@@ -295,8 +293,14 @@ class Worker:
 
     def _crashed(self, work: _Work, code: int) -> None:
         job, tail = work.job, work.child.log_tail()
+        among = isinstance(work.child, Seat) and work.child.among > 1
         _log.error("training_process_died", job=job.id, exit_code=code, log=tail)
         self._drop(work)
+        if among:  # whoever it was that broke it, the others have no part in it
+            text = "The process in which it trained with others ended: trying again, alone"
+            self.registry.jobs.tell(job.id, text, level="warn")
+            self.registry.jobs.release(job.id, self.name, failed=True)
+            return
         killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         if killed and job.attempts < min(2, self.settings.max_attempts):
             self.registry.jobs.tell(
@@ -331,8 +335,8 @@ class Worker:
     def _drop(self, work: _Work) -> None:
         work.uploads.close(0)
         work.child.close()
-        shutil.rmtree(work.child.folder, ignore_errors=True)
-        self._work = None
+        work.child.clear()
+        self._works.remove(work)
 
     def _count(self) -> None:
         """Show how many jobs are in which state, and sweep up behind those that have ended."""
@@ -344,10 +348,3 @@ class Worker:
         for state in JOB_STATES:
             self.metrics.jobs.labels(state).set(states.get(state, 0))
         sweep(self.registry)
-
-
-def _of_epoch(figures: dict[str, Any]) -> str:
-    """An epoch's figures in words; there are no validation rows where there are few rows at all."""
-    name = "validation" if figures["valid_loss"] is not None else "training"
-    loss = figures["valid_loss"] if name == "validation" else figures["train_loss"]
-    return f"Step {figures['step']}: {name} loss " + ("unknown" if loss is None else f"{loss:.4f}")

@@ -36,12 +36,16 @@ class CoTrained:
     best_epoch: float
     tokens: int
     tokens_per_s: float
+    checkpoints: dict[int, dict[str, torch.Tensor]]
 
 
 @dataclass
 class _Aboard:
     trainee: Trainee
     since: float
+    kept: float
+    before: int = 0
+    """Steps that were made in an earlier process."""
 
 
 def cotrain(
@@ -53,6 +57,8 @@ def cotrain(
     report: Report = lambda _, __: None,
     wish: Callable[[str], str] = lambda _: "",
     pausing: Callable[[str], Path] | None = None,
+    keeping: Callable[[str, int], Path] | None = None,
+    every_s: float = 60.0,
 ) -> Iterator[CoTrained]:
     """Train adapters on `model`, which is frozen and between two results as it was given.
 
@@ -60,38 +66,71 @@ def cotrain(
     pass holds at most `most_tokens` tokens, or one job's step if that is longer; more make further
     passes of the same step. `report` gets a job's id and the news that train.sft tells. `wish` is
     asked for each job before each step: "cancel" drops it, "pause" saves it to
-    `pausing(id)`, from where `CoJob.resume` goes on. Raises InvalidSpec where the base's attention
-    can't be co-trained.
+    `pausing(id)`, from where `CoJob.resume` goes on; {"kind": "left"} tells of both. Every
+    `every_s` seconds a state is kept in `keeping(id, step)`. Raises InvalidSpec where the base's
+    attention can't be co-trained.
     """
     stack = Stack(model)
     waiting = iter(jobs)
     aboard: list[_Aboard] = []
     while True:
         for job in islice(waiting, seats - len(aboard)):
-            aboard.append(_Aboard(Trainee(job, stack.places, stack.device), time.monotonic()))
-            _tell(aboard[-1], report)
+            aboard.append(_board(job, stack, report))
         if not aboard:
             return
-        aboard = [each for each in aboard if not _left(each.trainee, wish, pausing)]
+        aboard = [each for each in aboard if not _left(each.trainee, wish, pausing, report)]
         learning = [each for each in aboard if not each.trainee.done]
         _step(stack, learning, most_tokens)
         for each in learning:
             _tell(each, report)
         _validate(stack, [each.trainee for each in learning if each.trainee.due], report)
+        if keeping is not None:
+            for each in learning:
+                _keep(each, keeping, every_s, report)
         finished = [each for each in aboard if each.trainee.done]
         aboard = [each for each in aboard if not each.trainee.done]
         for each in finished:
             yield _result(each)
 
 
+def _board(job: CoJob, stack: Stack, report: Report) -> _Aboard:
+    trainee, at = Trainee(job, stack.places, stack.device), time.monotonic()
+    if job.resume is not None:
+        level, text = "warn", "The kept state does not fit this job: training starts anew"
+        if trainee.resumed:
+            level, text = "info", f"Training goes on after step {trainee.step}"
+        report(job.id, {"kind": "event", "level": level, "message": text})
+    each = _Aboard(trainee, at, at, trainee.step)
+    _tell(each, report)
+    return each
+
+
 def _left(
-    trainee: Trainee, wish: Callable[[str], str], pausing: Callable[[str], Path] | None
+    trainee: Trainee,
+    wish: Callable[[str], str],
+    pausing: Callable[[str], Path] | None,
+    report: Report,
 ) -> bool:
-    wanted = wish(trainee.job.id)
+    name, wanted = trainee.job.id, wish(trainee.job.id)
     if wanted == "pause" and pausing is not None:
-        trainee.save(pausing(trainee.job.id))
-        return True
-    return wanted == "cancel"
+        trainee.save(pausing(name))
+        report(name, {"kind": "state", "path": str(pausing(name)), "step": trainee.step})
+    elif wanted != "cancel":
+        return False
+    report(name, {"kind": "left", "paused": wanted == "pause"})
+    return True
+
+
+def _keep(
+    each: _Aboard, keeping: Callable[[str, int], Path], every_s: float, report: Report
+) -> None:
+    if time.monotonic() - each.kept < every_s:
+        return
+    trainee = each.trainee
+    folder = keeping(trainee.job.id, trainee.step)
+    trainee.save(folder)
+    each.kept = time.monotonic()
+    report(trainee.job.id, {"kind": "state", "path": str(folder), "step": trainee.step})
 
 
 def _step(stack: Stack, aboard: Sequence[_Aboard], most_tokens: int) -> None:
@@ -152,7 +191,7 @@ def _tokens(examples: Sequence[Example]) -> int:
 
 def _tell(each: _Aboard, report: Report) -> None:
     trainee, spent = each.trainee, time.monotonic() - each.since
-    done = trainee.step
+    done, made = trainee.step, trainee.step - each.before
     report(
         trainee.job.id,
         {
@@ -163,18 +202,24 @@ def _tell(each: _Aboard, report: Report) -> None:
             "epoch": round(trainee.epoch, 3),
             "loss": trainee.losses[-1] if trainee.losses else None,
             "valid_loss": trainee.best_loss,
-            "tokens_per_s": round(trainee.tokens / max(spent, 1e-9), 1) if done else None,
-            "eta_s": round(spent / done * (trainee.steps - done), 1) if done else None,
+            "tokens_per_s": _speed(each) if made else None,
+            "eta_s": round(spent / made * (trainee.steps - done), 1) if made else None,
             "tokens": trainee.tokens,
             "supervised_tokens": trainee.supervised,
         },
     )
 
 
+def _speed(each: _Aboard) -> float:
+    """Tokens a second since it came on board."""
+    trainee, spent = each.trainee, max(time.monotonic() - each.since, 1e-9)
+    share = (trainee.step - each.before) / max(1, trainee.step)
+    return round(trainee.tokens * share / spent, 1)
+
+
 def _result(each: _Aboard) -> CoTrained:
     trainee = each.trainee
     trainee.restore()
-    spent = time.monotonic() - each.since
     return CoTrained(
         id=trainee.job.id,
         weights={name: tensor.cpu() for name, tensor in trainee.weights.state().items()},
@@ -187,5 +232,6 @@ def _result(each: _Aboard) -> CoTrained:
         best_validation_loss=None if trainee.best_loss is None else round(trainee.best_loss, 6),
         best_epoch=round(trainee.best_step / trainee.per_epoch, 4),
         tokens=trainee.tokens,
-        tokens_per_s=round(trainee.tokens / max(spent, 1e-9), 1),
+        tokens_per_s=_speed(each),
+        checkpoints=trainee.checkpoints(),
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from train import pipeline
+from train.cotrain.fitness import obstacle
 from train.errors import InvalidSpec, TrainingError
 from train.pipeline import Prepared
 from train.reading import Data, read
@@ -59,20 +60,25 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
     # Bad files and bad options are told above, before these ten seconds.
     import torch
 
+    from registry.fingerprint import base_fingerprint
     from train.cotrain.loop import cotrain
     from train.model import Base
 
     first = opened[0].task
+    os.nice(first.nice)
     torch.set_num_threads(first.threads or os.cpu_count() or 1)
     try:
         base = Base(first.base, first.device)
         model = base.load()
+        marks = base_fingerprint(base.folder)
     except TrainingError as error:
         for job in opened:
-            leave(job.folder, error_of(error))
+            leave(job.id, job.folder, error_of(error), report)
         return
     prepared = {
-        each.job.id: each for job in opened if (each := _prepare(job, base, report)) is not None
+        each.job.id: each
+        for job in opened
+        if (each := _prepare(job, base, marks, report)) is not None
     }
     trained = cotrain(
         model,
@@ -81,14 +87,19 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
         report=report,
         wish=lambda id_: _wish(prepared[id_].job.folder),
         pausing=lambda id_: prepared[id_].job.folder / "state",
+        keeping=lambda id_, step: prepared[id_].job.folder / "states" / f"step-{step}",
+        every_s=first.checkpoint_s,
     )
     for result in trained:
         each = prepared[result.id]
+        if _wish(each.job.folder) == "cancel":
+            report(result.id, {"kind": "left", "paused": False})
+            continue
         try:
             outcome = _finish(each, base, model, result, report)
         except TrainingError as error:
             outcome = error_of(error)
-        leave(each.job.folder, outcome)
+        leave(result.id, each.job.folder, outcome, report)
 
 
 def _open(id_: str, folder: Path, report: Report) -> _Job | None:
@@ -100,15 +111,15 @@ def _open(id_: str, folder: Path, report: Report) -> _Job | None:
         with clock.phase("reading"):
             data = read(folder, task, spec)
     except TrainingError as error:
-        leave(folder, error_of(error))
+        leave(id_, folder, error_of(error), report)
         return None
     if data.skipped:
         report(id_, {"kind": "event", "level": "warn", "message": data.skipped})
     return _Job(id_, folder, task, spec, data, clock)
 
 
-def _prepare(job: _Job, base: Any, report: Report) -> _Prepared | None:
-    from train.cotrain.trainee import CoJob, obstacle
+def _prepare(job: _Job, base: Any, marks: dict[str, str], report: Report) -> _Prepared | None:
+    from train.cotrain.trainee import CoJob
 
     spec = job.spec
     try:
@@ -118,9 +129,9 @@ def _prepare(job: _Job, base: Any, report: Report) -> _Prepared | None:
             job.task, spec, job.data, base, job.clock, lambda message: report(job.id, message)
         )
     except TrainingError as error:
-        leave(job.folder, error_of(error))
+        leave(job.id, job.folder, error_of(error), report)
         return None
-    state = job.folder / "state"
+    state = job.folder / (job.task.resume or "state")
     co = CoJob(
         id=job.id,
         examples=prepared.train,
@@ -129,6 +140,7 @@ def _prepare(job: _Job, base: Any, report: Report) -> _Prepared | None:
         learning_rate=spec.learning_rate_for(base.hidden_size),
         epochs=spec.epochs_for(prepared.answer_tokens),
         resume=state if state.is_dir() else None,
+        key=pipeline.state_key(job.task, marks, job.data.digest),
     )
     return _Prepared(job, co, prepared)
 
@@ -165,11 +177,12 @@ def error_of(error: TrainingError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.message, "param": error.param}}
 
 
-def leave(folder: Path, outcome: dict[str, Any]) -> None:
-    """Write a job's outcome, whole or not at all."""
+def leave(id_: str, folder: Path, outcome: dict[str, Any], report: Report) -> None:
+    """Write a job's outcome, whole or not at all, and tell that it is there."""
     partial = folder / "outcome.json.tmp"
     partial.write_text(json.dumps(outcome), encoding="utf-8")
     partial.rename(folder / "outcome.json")
+    report(id_, {"kind": "left", "paused": False})
 
 
 def main(folder: Path) -> int:

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from train.cotrain.fitness import STATE, STATE_FORMAT
 from train.cotrain.stack import Share
 from train.cotrain.weights import Site, Weights
 from train.dataset import Example
@@ -29,7 +31,7 @@ _BETAS, _EPSILON, _MOST_NORM, _LOG_EVERY = (0.9, 0.999), 1e-8, 1.0, 5
 @dataclass(frozen=True)
 class CoJob:
     """What is to be trained. `start` are weights to begin with, under PEFT's names; `resume` is a
-    folder that `Trainee.save` wrote."""
+    folder that `Trainee.save` wrote, and is left aside if it has another `key`."""
 
     id: str
     examples: Sequence[Example]
@@ -39,22 +41,7 @@ class CoJob:
     epochs: float
     start: dict[str, torch.Tensor] | None = None
     resume: Path | None = None
-
-
-def obstacle(spec: TrainingSpec) -> str:
-    """Why a job of these options can't be co-trained; empty where it can."""
-    wanted = {
-        "objective": ("sft",),
-        "method": ("lora",),
-        "quantize": ("none",),
-        "packing": (False,),
-        "search": (0,),
-        "replay": (0.0,),
-    }
-    for name, good in wanted.items():
-        if getattr(spec, name) not in good:
-            return f"{name}={getattr(spec, name)}"
-    return ""
+    key: str = ""
 
 
 class Trainee:
@@ -63,8 +50,7 @@ class Trainee:
     def __init__(self, job: CoJob, places: Sequence[Site], device: Any) -> None:
         spec = job.spec
         self.job = job
-        root = math.sqrt(spec.rank) if spec.method == "rslora" else spec.rank
-        self.weights = Weights(places, spec.rank, spec.lora_alpha / root, device)
+        self.weights = Weights(places, spec.rank, spec.lora_alpha / spec.rank, device)
         if job.start is None:
             self.weights.begin(torch.Generator().manual_seed(spec.seed))
         else:
@@ -86,8 +72,9 @@ class Trainee:
         self._recent: list[float] = []
         self._worse = 0
         self._order: tuple[int, list[int]] = (-1, [])
-        if job.resume is not None:
-            self._load(job.resume)
+        self.epochs: dict[int, torch.Tensor] = {}
+        """Weights at the ends of the last `spec.checkpoints` epochs, by their step."""
+        self.resumed = job.resume is not None and self._load(job.resume)
 
     @property
     def done(self) -> bool:
@@ -97,8 +84,12 @@ class Trainee:
     @property
     def due(self) -> bool:
         """An epoch is over, or the last step: time to measure the validation loss."""
-        ended = self.step % self.per_epoch == 0 or self.step >= self.steps
-        return bool(self.job.validation) and ended
+        return bool(self.job.validation) and self.ended
+
+    @property
+    def ended(self) -> bool:
+        """An epoch is over, or the last step is made."""
+        return self.step % self.per_epoch == 0 or self.step >= self.steps
 
     @property
     def epoch(self) -> float:
@@ -145,6 +136,10 @@ class Trainee:
         if self.step % _LOG_EVERY == 0:
             self.losses.append(sum(self._recent) / len(self._recent))
             self._recent = []
+        if self.job.spec.checkpoints and self.ended:
+            self.epochs[self.step] = weights.values.cpu().clone()
+            for step in sorted(self.epochs)[: -self.job.spec.checkpoints]:
+                del self.epochs[step]
 
     def judge(self, loss: float) -> None:
         """Take in the validation loss after an epoch: keep the best weights, count worse ones."""
@@ -160,29 +155,47 @@ class Trainee:
         if self.best_loss is not None:
             self.weights.values.copy_(self._best)
 
+    def checkpoints(self) -> dict[int, dict[str, torch.Tensor]]:
+        """The last epochs' weights under PEFT's names. Overwrites `weights`, so it comes last."""
+        named = {}
+        for step, values in sorted(self.epochs.items()):
+            self.weights.values.copy_(values)
+            named[step] = {name: each.cpu() for name, each in self.weights.state().items()}
+        return named
+
     def save(self, folder: Path) -> None:
         """Everything that goes on from here needs, as safetensors and JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = (self.weights.values, self._mean, self._square, self._best)
         names = ("values", "mean", "square", "best")
-        save_file(
-            {name: each.cpu() for name, each in zip(names, tensors, strict=True)},
-            folder / "trainee.safetensors",
-        )
+        own = {name: each.cpu() for name, each in zip(names, tensors, strict=True)}
+        own |= {f"epoch|{step}": values for step, values in self.epochs.items()}
+        save_file(own, folder / "trainee.safetensors")
         facts = {name: getattr(self, name) for name in _KEPT}
         facts["draws"] = self._draws.bit_generator.state
-        (folder / "trainee.json").write_text(json.dumps(facts, sort_keys=True))
+        facts |= {"format": STATE_FORMAT, "key": self.job.key}
+        (folder / STATE).write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
 
-    def _load(self, folder: Path) -> None:
-        kept = load_file(folder / "trainee.safetensors")
+    def _load(self, folder: Path) -> bool:
+        """Go on from there; False if what lies there is not this job's."""
+        try:
+            facts = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            if (facts["format"], facts["key"]) != (STATE_FORMAT, self.job.key):
+                return False
+            kept = load_file(folder / "trainee.safetensors")
+        except (OSError, ValueError, KeyError, SafetensorError):
+            return False
         self.weights.values.copy_(kept["values"])
         self._mean.copy_(kept["mean"])
         self._square.copy_(kept["square"])
         self._best.copy_(kept["best"])
-        facts = json.loads((folder / "trainee.json").read_text())
+        self.epochs = {
+            int(name.partition("|")[2]): each for name, each in kept.items() if "|" in name
+        }
         for name in _KEPT:
             setattr(self, name, facts[name])
         self._draws.bit_generator.state = facts["draws"]
+        return True
 
 
 _KEPT = (

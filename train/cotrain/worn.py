@@ -24,7 +24,6 @@ def wearing(model: Any, spec: TrainingSpec, result: CoTrained) -> Iterator[Train
             r=spec.rank,
             lora_alpha=int(alpha) if alpha == int(alpha) else alpha,
             lora_dropout=spec.dropout,
-            use_rslora=spec.method == "rslora",
             target_modules="all-linear",
             bias="none",
         ),
@@ -44,6 +43,15 @@ def wearing(model: Any, spec: TrainingSpec, result: CoTrained) -> Iterator[Train
             best_epoch=result.best_epoch,
             tokens=result.tokens,
             tokens_per_s=result.tokens_per_s,
+            checkpoints={
+                step: {_default(name): each for name, each in weights.items()}
+                for step, weights in result.checkpoints.items()
+            },
         )
     finally:
         worn.unload()
+
+
+def _default(name: str) -> str:
+    """The parameter's name in the model, where the adapter has a name too."""
+    return f"{name.removesuffix('.weight')}.default.weight"

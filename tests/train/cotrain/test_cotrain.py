@@ -8,8 +8,9 @@ import torch
 from tests.real_engine import make_base
 from tests.train.making import row, tickets
 from train import dataset
+from train.cotrain.fitness import obstacle
 from train.cotrain.loop import cotrain
-from train.cotrain.trainee import CoJob, obstacle
+from train.cotrain.trainee import CoJob
 from train.model import Base
 from train.rows import Row
 from train.sft import fine_tune
@@ -47,7 +48,7 @@ def crew(base):
     return [
         job(base, "a", seed=1, rank=4, dropout=0.1, held=4),
         job(base, "b", seed=2, rank=8, dropout=0.3, count=9, batch_size=2, epochs=1.5),
-        job(base, "c", seed=3, rank=2, dropout=0.0, method="rslora", learning_rate=1e-2),
+        job(base, "c", seed=3, rank=2, dropout=0.0, learning_rate=1e-2, checkpoints=1),
         job(base, "d", seed=4, rank=4, alpha=3.0, gradient_accumulation=2, epochs=1.0),
     ]
 
@@ -136,6 +137,39 @@ def test_a_paused_job_goes_on_as_if_nothing_had_been(model, crew, alone, tmp_pat
     assert_same(alone["a"].weights, again.weights, tolerance=1e-6)
 
 
+def test_a_job_that_was_killed_goes_on_from_its_last_state(model, crew, alone, tmp_path):
+    """Two states, one with weights of an epoch's end; a state of another job is left aside."""
+    told = []
+    crew = [replace(crew[0], key="one"), crew[2]]
+    training = cotrain(
+        model,
+        crew,
+        report=lambda name, news: told.append((name, news)),
+        keeping=lambda name, step: tmp_path / name / str(step),
+        every_s=0.0,
+    )
+    assert next(training).id in "ac"
+    training.close()
+    for job, step in ((crew[0], 2), (crew[1], 5)):
+        assert (job.id, step) in [(name, n["step"]) for name, n in told if n["kind"] == "state"]
+        state = tmp_path / job.id / str(step)
+        (again,) = cotrain(model, [replace(job, resume=state)])
+        assert_same(alone[job.id].weights, again.weights, tolerance=1e-6)
+        assert again.checkpoints.keys() == alone[job.id].checkpoints.keys()
+    told.clear()
+    other = replace(crew[0], key="other", resume=tmp_path / "a" / "2")
+    (anew,) = cotrain(model, [other], report=lambda name, news: told.append((name, news)))
+    assert any("starts anew" in news.get("message", "") for _, news in told)
+    assert_same(alone["a"].weights, anew.weights, tolerance=1e-6)
+
+
+def test_the_last_epochs_weights_are_kept(alone):
+    (kept,) = alone["c"].checkpoints.values()
+    assert list(alone["c"].checkpoints) == [alone["c"].steps]
+    assert_same(alone["c"].weights, kept, tolerance=1e-9)
+    assert alone["a"].checkpoints == {}
+
+
 def test_a_cancelled_job_gives_its_seat_to_the_next(model, crew, alone):
     wish = {"a": "cancel"}.get
     left = list(cotrain(model, crew[:2], seats=1, wish=lambda name: wish(name, "")))
@@ -175,6 +209,8 @@ def test_the_base_is_as_it_was(base, model):
     [
         ("objective", "dpo"),
         ("method", "dora"),
+        ("method", "rslora"),
+        ("replay", 0.5),
         ("quantize", "nf4"),
         ("packing", True),
         ("search", 4),
@@ -182,4 +218,4 @@ def test_the_base_is_as_it_was(base, model):
 )
 def test_jobs_that_need_more_than_plain_rows_and_plain_lora_are_not_for_it(option, value):
     assert obstacle(TrainingSpec.parse({option: value})) == f"{option}={value}"
-    assert obstacle(TrainingSpec.parse({"method": "rslora", "rank": 64})) == ""
+    assert obstacle(TrainingSpec.parse({"rank": 64, "checkpoints": 3})) == ""
