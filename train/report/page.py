@@ -144,13 +144,12 @@ def _against(reasons: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, found in reasons.items():
         if name.startswith("against_") and isinstance(found, Mapping):
-            low, high = found.get("interval") or (None, None)
-            between = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
+            at = [f"{100 * bound:.1f}" for bound in found.get("interval") or ()]
             rows.append(
                 [
                     name.removeprefix("against_").replace("_", " "),
                     f"{100 * found['gain']:.1f}",
-                    between,
+                    " to ".join(at),
                     found["wins"],
                     found["losses"],
                     found.get("p_holm", found.get("p")),
