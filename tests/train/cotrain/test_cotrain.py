@@ -154,7 +154,7 @@ def test_a_job_that_was_killed_goes_on_from_its_last_state(model, crew, alone, t
         assert (job.id, step) in [(name, n["step"]) for name, n in told if n["kind"] == "state"]
         state = tmp_path / job.id / str(step)
         (again,) = cotrain(model, [replace(job, resume=state)])
-        assert_same(alone[job.id].weights, again.weights, tolerance=1e-6)
+        assert_same(alone[job.id].weights, again.weights)  # its first steps were made in company
         assert again.checkpoints.keys() == alone[job.id].checkpoints.keys()
     told.clear()
     other = replace(crew[0], key="other", resume=tmp_path / "a" / "2")
