@@ -79,7 +79,8 @@ def test_each_job_leaves_an_adapter_of_its_own_with_figures(done, name, tenant, 
     folder, _ = done
     files = sorted(path.name for path in (folder / name / "adapter").iterdir())
     assert files == [
-        "adapter_config.json", "adapter_model.safetensors", "probes.json", "switchyard.json"
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "probes.json",
+        "switchyard.json",
     ]  # fmt: skip
     manifest = json.loads((folder / name / "adapter" / "switchyard.json").read_text())
     assert (manifest["tenant"], manifest["rank"]) == (tenant, rank)
