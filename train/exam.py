@@ -123,7 +123,38 @@ def examine(exam: Exam, engine: Engine, tell: Callable[[str], None] = lambda _: 
         }
         if system == FEW_SHOT:
             figures[system]["examples"] = len(exam.shots)
+    tell("perplexity")
+    figures["perplexity"] = _perplexities(exam, engine)
     return Evaluation(exam.rows, scores, figures)
+
+
+def _perplexities(exam: Exam, engine: Engine) -> dict[str, Any] | None:
+    """Of the base, the adapter and its parent on the held-out answers; None where the engine gives
+    no log-probabilities of a prompt."""
+    named = {"base": "base_zero_shot", "adapter": "adapter", "parent": "parent"}
+    asked = {name: exam.systems[key] for name, key in named.items() if key in exam.systems}
+    base = exam.systems.get("base_zero_shot") or exam.systems["adapter"]
+    try:
+        texts = [text for row in exam.rows if (text := _tokens(engine, base, row)) is not None]
+        if not texts:
+            return None
+        return {
+            name: {
+                "perplexity": round(perplexity(engine, model, texts), 6),
+                "tokens": sum(len(ids) - start for ids, start in texts),
+            }
+            for name, model in asked.items()
+        }
+    except EngineError:
+        return None
+
+
+def _tokens(engine: Engine, model: str, row: Row) -> tuple[list[int], int] | None:
+    """(ids of prompt and answer, how many are the prompt's); None where the template writes a
+    prompt in another way when its answer is known."""
+    start = engine.tokenize(model, row.prompt, prompt=True)
+    whole = engine.tokenize(model, row.messages, prompt=False)
+    return (whole, len(start)) if whole[: len(start)] == start and len(whole) > len(start) else None
 
 
 def spent(given: Sequence[Answer], price_per_million: float | None = None) -> dict[str, Any]:
@@ -144,7 +175,7 @@ def spent(given: Sequence[Answer], price_per_million: float | None = None) -> di
 
 
 def perplexity(engine: Engine, model: str, texts: Sequence[tuple[Sequence[int], int]]) -> float:
-    """e to the mean negative log-probability of the answers' tokens. Each text is (token ids of
+    """e^ the mean negative log-probability of the answers' tokens. Each text is (token ids of
     prompt and answer, how many are the prompt's). Raises EngineError; ValueError for no answer."""
     found = engine.logprobs(model, [ids for ids, _ in texts])
     parts = [p for given, (_, start) in zip(found, texts, strict=True) for p in given[start - 1 :]]
@@ -160,16 +191,18 @@ def exam_after(
     base: str,
     adapter: str,
     parent: str | None = None,
+    price_per_million: float | None = None,
 ) -> bool:
     """Complete FOLDER's exam.json, which train.run left, with the engine and what it calls base,
-    adapter and parent; whether there is an exam to run. The worker publishes first, then calls
-    this, then starts `python -m train.exam FOLDER`, and reads exam-outcome.json."""
+    adapter and parent; whether there is an exam to run. What is to be asked must be in the store;
+    then comes `python -m train.exam FOLDER`, which leaves exam-outcome.json."""
     path = folder / "exam.json"
     if not path.exists():
         return False
     value = json.loads(path.read_text(encoding="utf-8"))
     systems = {"base_zero_shot": base, FEW_SHOT: base, "parent": parent, "adapter": adapter}
     value["systems"] = {name: model for name, model in systems.items() if model}
+    value["price_per_million"] = price_per_million
     path.write_text(json.dumps({**value, "engine_url": engine_url}), encoding="utf-8")
     return True
 

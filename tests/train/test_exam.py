@@ -27,7 +27,10 @@ def rows(count: int) -> list[Row]:
         Row(
             n + 1,
             (
-                {"role": "user", "content": f"Question {n}: {labels[n % 2]}"},
+                {
+                    "role": "user",
+                    "content": f"{chr(97 + n % 26)}{chr(97 + n // 26)}x: {labels[n % 2]}",
+                },
                 {"role": "assistant", "content": labels[n % 2]},
             ),
         )
