@@ -106,6 +106,12 @@ class Engine:
         found, _ = self._post("/tokenize", body, names_model=False)
         return [int(token) for token in found["tokens"]]
 
+    def count(self, model: str, text: str) -> int:
+        """How many tokens a text has. Raises EngineError."""
+        body = {"model": model, "prompt": text, "add_special_tokens": False}
+        found, _ = self._post("/tokenize", body, names_model=False)
+        return len(found["tokens"])
+
     def _each(self, one: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         with ThreadPoolExecutor(max(1, self.concurrency)) as pool:
             futures = [pool.submit(one, item) for item in items]

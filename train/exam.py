@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class Exam:
         """How the answers are judged."""
         return Answers(self.kind, tuple(self.labels), self.schema)
 
+    def asking(self, systems: dict[str, str], price_per_million: float | None = None) -> Exam:
+        """The same, of these systems."""
+        return replace(self, systems=systems, price_per_million=price_per_million)
+
     def json(self) -> dict[str, Any]:
         """As exam.json holds it."""
         return asdict(self)
@@ -86,7 +90,12 @@ def prepare(
     )
 
 
-def examine(exam: Exam, engine: Engine, tell: Callable[[str], None] = lambda _: None) -> Evaluation:
+def examine(
+    exam: Exam,
+    engine: Engine,
+    tell: Callable[[str], None] = lambda _: None,
+    told: Callable[[], None] = lambda: None,
+) -> Evaluation:
     """Ask every system every row and score the answers. Raises EngineError, also when a system
     can't be asked; only base_few_shot is left out where the examples don't fit (HTTP 400)."""
     if "adapter" not in exam.systems or not exam.rows:
@@ -107,7 +116,7 @@ def examine(exam: Exam, engine: Engine, tell: Callable[[str], None] = lambda _: 
         asked = [crowd(row, before) for row in exam.rows]
         started = time.monotonic()
         try:
-            given = engine.answer(model, asked, max_tokens=exam.max_tokens)
+            given = engine.answer(model, asked, max_tokens=exam.max_tokens, told=told)
         except EngineError as error:
             if system == FEW_SHOT and error.status == 400:
                 continue
