@@ -64,7 +64,8 @@ class Examination:
             "in_memory": _scores(memory),
             **found["evaluation"],
         }
-        figures.setdefault("perplexity", memory.get("perplexity"))
+        if figures.get("perplexity") is None:
+            figures["perplexity"] = memory.get("perplexity")
         return {
             **outcome,
             "evaluation": figures,
@@ -122,7 +123,8 @@ def _parent(registry: Registry, outcome: dict[str, Any]) -> str | None:
         return None
 
 
-def _scores(evaluation: dict[str, Any]) -> dict[str, float]:
+def _scores(evaluation: dict[str, Any]) -> dict[str, Any]:
     """What the same systems scored in memory: that both agree is worth seeing."""
     systems = ("base_zero_shot", "base_few_shot", "parent", "adapter")
-    return {name: evaluation[name]["score"] for name in systems if evaluation.get(name)}
+    found = {name: evaluation[name]["score"] for name in systems if evaluation.get(name)}
+    return {**found, "perplexity": evaluation.get("perplexity")}
