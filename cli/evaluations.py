@@ -52,14 +52,19 @@ def report(
     if as_json:
         render.emit(rows)
         return
+    emit_table(rows)
+    if html is not None:
+        print(f"{html} has it as a page")
+
+
+def emit_table(rows: list[dict[str, Any]]) -> None:
+    """Systems side by side, for people."""
     render.rows(
         [{**row, "95 %": _between(row["interval"])} for row in map(_rounded, rows)],
         ["system", "score", "95 %", "exact", "valid", "perplexity", "n", "error"],
         as_json=False,
         empty="nothing was measured",
     )
-    if html is not None:
-        print(f"{html} has it as a page")
 
 
 def title(version: Version) -> str:

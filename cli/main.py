@@ -20,6 +20,7 @@ from cli import (
     base,
     data,
     decisions,
+    evaluate,
     evaluations,
     jobs,
     keys,
@@ -101,6 +102,7 @@ tenants.attach(app)
 keys.attach(app)
 adapters.attach(app)
 evaluations.attach(app)
+evaluate.attach(app)
 aliases.attach(app)
 jobs.attach(app)
 decisions.attach(app)

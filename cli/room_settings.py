@@ -96,6 +96,7 @@ def worker(home: Home) -> WorkerSettings:
     filled = {
         "BASE": home.environ.get(ENGINE + "BASE") or str(SHIPPED_BASE),
         "SCRATCH": str(home.folder / "scratch"),
+        "ENGINE_API_KEY": home.engine_key(),
     }
     return load(WorkerSettings, WORKER, _with(home.environ, WORKER, filled))
 

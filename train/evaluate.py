@@ -8,73 +8,20 @@ a difference is worth train.verdict's.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 from train import perplexity
 from train.answers import Answers, Score, summarise
 from train.dataset import prompt_ids
+from train.evaluation import Evaluation, choose_examples, crowd
 from train.generate import generate
 from train.metrics import measure
 from train.model import Base
-from train.rows import Message, Row
-from train.split import group, rank_by_hash
-from train.verdict import Verdict, decide
+from train.rows import Row
 
-SLICE = "slice"
-"""The metadata field that says which part of the tenant's traffic a row stands for."""
 _SPARE_TOKENS = 8  # an answer may be this much longer than the longest reference
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of each system, row by row, and the figures that are kept with the version."""
-
-    rows: list[Row]
-    scores: dict[str, list[Score]]
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def values(self, system: str) -> list[float]:
-        """What the paired test compares."""
-        return [score.value for score in self.scores[system]]
-
-    def judge(self, *, group_by: str | None = None) -> Verdict:
-        """The adapter against the others on the same rows, those of a conversation together.
-
-        What may not get worse beside the score: the share of valid answers, a record's fields, and
-        the score on the rows of each `slice`. Not on the rows of each label: a base that says the
-        same label to everything is perfect there.
-        """
-        baselines = {
-            name: self.values(name) for name in self.scores if name not in ("adapter", "parent")
-        }
-        names = [row.metadata.get(SLICE) for row in self.rows]
-        slices = {
-            name: [other == name for other in names]
-            for name in dict.fromkeys(names)
-            if isinstance(name, str)
-        }
-        metrics = {
-            "valid": {
-                name: [float(score.valid) for score in found] for name, found in self.scores.items()
-            }
-        }
-        if self.figures["kind"] == "json":
-            metrics["fields"] = {
-                name: [score.fields or 0.0 for score in found]
-                for name, found in self.scores.items()
-            }
-        return decide(
-            self.values("adapter"),
-            baselines,
-            self.values("parent") if "parent" in self.scores else None,
-            clusters=[group(row, group_by) for row in self.rows],
-            slices=slices,
-            metrics=metrics,
-        )
 
 
 def evaluate(
@@ -94,8 +41,7 @@ def evaluate(
     prompt, as many as fit the context.
     """
     tokenizer = base.tokenizer
-    references = tokenizer([row.answer for row in rows], add_special_tokens=False)["input_ids"]
-    longest = max(len(ids) for ids in references) + _SPARE_TOKENS
+    longest = longest_answer(rows, tokenizer)
     prompts = [prompt_ids(row.prompt, tokenizer) for row in rows]
     room = base.context - longest
     shots = choose_examples(examples, answers, few_shot)
@@ -133,6 +79,7 @@ def evaluate(
     lines = [row.line for row in rows]
     figures: dict[str, Any] = {
         "kind": answers.kind,
+        "through": "memory",
         "n": len(rows),
         "parent": None,
         "base_few_shot": None,
@@ -148,17 +95,10 @@ def evaluate(
     return Evaluation(list(rows), scores, figures)
 
 
-def choose_examples(rows: Sequence[Row], answers: Answers, count: int) -> list[Row]:
-    """The same few rows for the same data: one of each label in turn, or any by hash."""
-    ranked = rank_by_hash(rows, "few-shot-1")
-    if answers.kind != "label":
-        return ranked[:count]
-    by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in ranked:
-        by_label[row.answer.strip()].append(row)
-    piles = list(by_label.values())
-    turns = [pile[turn] for turn in range(count) for pile in piles if turn < len(pile)]
-    return turns[:count]
+def longest_answer(rows: Sequence[Row], tokenizer: Any) -> int:
+    """How many tokens an answer may have: a few more than the longest reference."""
+    references = tokenizer([row.answer for row in rows], add_special_tokens=False)["input_ids"]
+    return max(len(ids) for ids in references) + _SPARE_TOKENS
 
 
 def with_examples(
@@ -169,16 +109,9 @@ def with_examples(
     longest = max(rows, key=lambda row: sum(len(m["content"]) for m in row.prompt))
     for count in range(len(shots), 0, -1):
         turns = [m for row in shots[:count] for m in row.messages if m["role"] != "system"]
-        if len(prompt_ids(_crowd(longest, turns), tokenizer)) > room:
+        if len(prompt_ids(crowd(longest, turns), tokenizer)) > room:
             continue
-        prompts = [prompt_ids(_crowd(row, turns), tokenizer) for row in rows]
+        prompts = [prompt_ids(crowd(row, turns), tokenizer) for row in rows]
         if max(map(len, prompts)) <= room:
             return prompts, count
     return None
-
-
-def _crowd(row: Row, turns: list[Message]) -> list[Message]:
-    """A row's system message first, then the examples, then its own turns."""
-    prompt = row.prompt
-    system = [m for m in prompt if m["role"] == "system"]
-    return [*system, *turns, *(m for m in prompt if m["role"] != "system")]

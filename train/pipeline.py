@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from registry.store import canonical
 from train import combinations
-from train.answers import Answers
 from train.durable import Durable, Wish
 from train.reading import Data, read
 from train.rows import Row
@@ -220,7 +219,7 @@ def conclude(
     """From a trained adapter to its folder and the outcome. `model` is what is evaluated: the
     adapter on the whole base. `more` goes into manifest and result."""
     from registry.fingerprint import base_fingerprint
-    from train import artifact, state, verdict
+    from train import artifact, measuring, state, verdict
     from train.probes import probe
 
     rows = data.split
@@ -246,10 +245,14 @@ def conclude(
     measured = [row for row in data.measured if row.good]
     if measured:
         with clock.phase("evaluating"):
-            evaluation = _evaluate(model, base, spec, task, rows, measured, report)
+            evaluation = measuring.evaluation_of(
+                folder, model, base, spec, task, rows, measured, report
+            )
         figures = {**evaluation.figures, "selected_on_test": data.selected_on_test}
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
-        judged = evaluation.judge(group_by=spec.group_by)
+        judged = evaluation.judge(
+            group_by=spec.group_by, min_effect=measuring.min_effect(task.answers)
+        )
     with clock.phase("probing"):
         probes = probe(model, base, data.measured, rows.train, task.probes)
     with clock.phase("writing"):
@@ -317,42 +320,6 @@ def step_metrics(rows: list[dict[str, Any]]) -> str:
     )
     lines = [",".join("" if row.get(c) is None else str(row[c]) for c in columns) for row in rows]
     return "\n".join([",".join(columns), *lines]) + "\n"
-
-
-def _evaluate(
-    model: Any,
-    base: Any,
-    spec: TrainingSpec,
-    task: Task,
-    rows: Split,
-    measured: Sequence[Row],
-    report: Report,
-) -> Any:
-    """The evaluation that the objective asks for."""
-    from train import likelihood
-    from train.evaluate import evaluate
-
-    parent = "parent" if task.parent is not None else None
-
-    def tell(system: str) -> None:
-        report({"kind": "progress", "phase": "evaluating", "system": system})
-
-    if spec.objective == "pretrain":
-        return likelihood.evaluate_texts(model, base, measured, parent=parent, tell=tell)
-    if spec.objective == "dpo":
-        return likelihood.evaluate_preferences(model, base, measured, parent=parent, tell=tell)
-    examples = [row for row in rows.train if row.good]
-    known = [row.answer for row in (*examples, *rows.validation, *rows.test) if row.good]
-    return evaluate(
-        model,
-        base,
-        measured,
-        examples,
-        Answers.of(task.answers, known),
-        few_shot=task.few_shot,
-        parent=parent,
-        tell=tell,
-    )
 
 
 def state_key(task: Task, fingerprint: dict[str, str], dataset_sha256: str) -> str:

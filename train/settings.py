@@ -46,6 +46,12 @@ class WorkerSettings:
     """Examples in the prompt of the few-shot baseline."""
     probes: int = field(default=16, metadata=_between(16, 256))
     """Prompts whose logprobs the engine is later held to."""
+    exam: str = field(default="auto", metadata={"choices": ("auto", "memory")})
+    """Whether what was trained is examined through an engine that is ready, or only in memory."""
+    engine_api_key: str | None = field(default=None, repr=False)
+    """Opens the engine; never shown."""
+    price_per_million: float | None = field(default=None, metadata=_between(0, 1e9))
+    """What a million tokens cost, in your money, for the figures of an exam."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = field(default=8083, metadata=_between(0, 65535))
 

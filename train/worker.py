@@ -24,10 +24,12 @@ from monitoring.metrics import JOB_STATES, Metrics
 from registry import Registry
 from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
 from registry.jobs import Job
+from train import examination
 from train.child import Child
 from train.crew import Seat, begin, companions
 from train.durable import PAUSED_EXIT
 from train.errors import TrainingError, disk_is_full
+from train.examination import Examination
 from train.layout import lay_out
 from train.news import pass_on
 from train.publish import publish, publish_checkpoints
@@ -49,6 +51,7 @@ class _Work:
     renewed: float
     uploads: Uploads
     pausing: float | None = None
+    exam: Examination | None = None
     progress: dict[str, Any] = field(default_factory=dict)
 
 
@@ -188,7 +191,7 @@ class Worker:
     def _watch(self, work: _Work) -> None:
         code = work.child.exit_code  # before the news, so that none of it is missed
         self._hear(work)
-        if code is not None and work.uploads.idle:
+        if code is not None and work.uploads.idle and self._examined(work):
             self._finish(work, code)
             return
         if time.monotonic() - work.renewed < self.settings.renew_s:
@@ -219,6 +222,20 @@ class Worker:
             self.registry, self.metrics, work.job, work.child.news(), work.progress, work.uploads
         )
 
+    def _examined(self, work: _Work) -> bool:
+        """Whether the engine has had its say on what the child made, if it is asked at all."""
+        if work.exam is None:
+            outcome = work.child.outcome()
+            if outcome is None or "error" in outcome or work.pausing is not None:
+                return True
+            try:
+                work.exam = examination.begin(
+                    self.registry, self.settings, work.job, work.child.folder, outcome
+                )
+            except (OSError, StoreError):
+                return True  # publishing will say what is wrong with the store
+        return work.exam.done
+
     def _finish(self, work: _Work, code: int) -> None:
         """The child has ended: publish what it made, or say why there is nothing."""
         outcome = work.child.outcome()
@@ -242,6 +259,11 @@ class Worker:
             self._drop(work)
             self._fail(job, **outcome["error"])
             return
+        if work.exam is not None:
+            outcome, trouble = work.exam.merge(outcome)
+            if trouble:
+                text = f"The engine could not examine the adapter; measured in memory: {trouble}"
+                self.registry.jobs.tell(job.id, text, level="warn")
         try:
             # Whoever sees the version sees its checkpoints too.
             publish_checkpoints(self.registry, job, work.child.folder, outcome)
@@ -333,6 +355,8 @@ class Worker:
         self.registry.jobs.fail(job.id, self.name, code, message, param)
 
     def _drop(self, work: _Work) -> None:
+        if work.exam is not None:
+            work.exam.stop()
         work.uploads.close(0)
         work.child.close()
         work.child.clear()

@@ -174,7 +174,7 @@ def test_compose_publishes_the_front_door_on_loopback_and_never_the_engine(compo
     neighbours = {
         name for name, service in compose["services"].items() if "engines" in service["networks"]
     }
-    assert neighbours == {"engine", "router", "controller", "prometheus"}
+    assert neighbours == {"engine", "router", "controller", "worker", "prometheus"}
 
 
 def test_compose_gives_every_process_settings_that_it_takes(compose: Any, tmp_path: Path) -> None:

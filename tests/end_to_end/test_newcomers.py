@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_every_command_of_the_walk_does_what_the_page_says(
     assert "is live: requests for its alias get it from now on" in ended.stdout
     assert "\nrefund none\n" in ended.stdout, "the adapter itself answered, and rightly"
     assert (tmp_path / "audit.html").is_file()
+    shown = json.loads(running.switchyard("adapter", "show", "tickets", "-t", "acme", "--json"))
+    engine_and_memory_agree(shown["versions"][0]["evaluation"])
+
+
+def engine_and_memory_agree(evaluation: dict[str, Any]) -> None:
+    """What was served was measured, and it is what was trained."""
+    assert evaluation["through"] == "engine"
+    memory = evaluation["in_memory"]
+    for system in ("base_zero_shot", "base_few_shot", "adapter"):
+        found = evaluation[system]
+        # A near-tie may fall to either side: one answer of all, at most.
+        assert abs(found["score"] - memory[system]) <= 1 / found["n"] + 1e-6, system
+        assert found["latency_ms"]["p95"] >= found["latency_ms"]["p50"] > 0
+        assert found["tokens_per_request"] > 0
+    for system in ("base", "adapter"):
+        ours, theirs = memory["perplexity"][system], evaluation["perplexity"][system]
+        assert theirs["tokens"] == ours["tokens"]
+        assert theirs["perplexity"] == pytest.approx(ours["perplexity"], rel=1e-2), system
 
 
 def test_a_developer_who_leaves_openai_changes_the_address_only(running: Running) -> None:

@@ -195,7 +195,7 @@ def test_a_router_pod_has_the_time_to_drain() -> None:
     assert pod["terminationGracePeriodSeconds"] > 120 + 20
 
 
-def test_only_router_controller_and_prometheus_reach_the_engine() -> None:
+def test_only_router_controller_worker_and_prometheus_reach_the_engine() -> None:
     manifests = render({})
     policy = find(manifests, "NetworkPolicy", "-engine")["spec"]
     assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "engine"
@@ -207,7 +207,7 @@ def test_only_router_controller_and_prometheus_reach_the_engine() -> None:
         for peer in rule["from"]
         if "namespaceSelector" not in peer
     ]
-    assert pods_let_in == ["router", "controller"]
+    assert pods_let_in == ["router", "controller", "worker"]
     [prometheus] = [peer for peer in rule["from"] if "namespaceSelector" in peer]
     assert prometheus == {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}

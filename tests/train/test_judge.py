@@ -4,7 +4,7 @@ import pytest
 
 from tests.train.making import row
 from train.answers import Score
-from train.evaluate import Evaluation
+from train.evaluation import Evaluation
 
 
 def scored(right, wrong, *, valid=True, fields=None):

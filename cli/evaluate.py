@@ -1,0 +1,196 @@
+"""`switchyard evaluate`: any published version, asked through an engine, against base and rival."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import render
+from cli.errors import CliError, UnusableInput
+from cli.invocation import AsJson, Invocation, TenantOption, opened
+
+if TYPE_CHECKING:
+    from registry import Registry
+    from registry.versions import Version
+    from train.engine import Engine
+    from train.rows import Row
+
+EXIT = {"promote": 0, "reject": 1, "insufficient": 3}
+"""The exit code of each verdict; 2 is for what can't be evaluated."""
+_SPARE_TOKENS = 8
+_LIVE, _PARENT = "live", "parent"
+
+
+def attach(app: typer.Typer) -> None:
+    """Put the command under `app`."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Served name, digest or its first digits.")],
+    tenant: TenantOption,
+    data: Annotated[str, typer.Option(help="Held-out rows, in any form that train takes.")],
+    engine: Annotated[
+        str | None, typer.Option(help="An engine's address [one that is ready].")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="A rival: live, parent or a version [live, if it is another]."),
+    ] = None,
+    examples: Annotated[
+        str | None, typer.Option(help="Rows that the base gets as examples [none].")
+    ] = None,
+    few_shot: Annotated[int, typer.Option(help="How many of them.", min=0, max=64)] = 8,
+    limit: Annotated[int, typer.Option(help="At most so many rows, by their hash.", min=1)] = 200,
+    min_effect: Annotated[
+        float | None,
+        typer.Option(help="The smallest gain that matters [0.05].", min=0.001, max=0.9),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(help="Of a million tokens, for the cost.", min=0.0)
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a version through the engine. Exit code 0: promote; 1: reject; 3: insufficient."""
+    from train.answers import Answers
+    from train.engine import EngineError
+    from train.exam import examine, prepare
+
+    rows = _rows(data, limit)
+    shots = _rows(examples, limit) if examples is not None else []
+    with opened(context) as registry:
+        found = registry.versions.find(tenant, version)
+        rival = _rival(registry, found, against)
+        answers = registry.adapters.get(tenant, found.adapter).answers
+        asked = _engine(context, registry, found, engine)
+    base = str(found.manifest["base"])
+    systems = {"base_zero_shot": base, "base_few_shot": base if shots else None,
+               "parent": rival.served_name if rival else None,
+               "adapter": found.served_name}  # fmt: skip
+    try:
+        exam = prepare(
+            rows,
+            shots,
+            Answers.of(answers, [row.answer for row in (*shots, *rows)]),
+            few_shot=few_shot,
+            max_tokens=max(asked.count(base, row.answer) for row in rows) + _SPARE_TOKENS,
+            min_effect=min_effect,
+        )
+        with _progress(len(rows) * sum(bool(m) for m in systems.values()), quiet=as_json) as told:
+            evaluation = examine(
+                exam.asking({name: model for name, model in systems.items() if model}, price),
+                asked,
+                told=told,
+            )
+    except EngineError as error:
+        raise CliError(f"the engine could not be asked: {error}") from None
+    judged = evaluation.judge(min_effect=min_effect)
+    _show(found, rival, evaluation.figures, judged, html, as_json)
+    if judged.verdict != "promote":
+        raise typer.Exit(EXIT[judged.verdict])
+
+
+def _show(
+    version: Version,
+    rival: Version | None,
+    figures: dict[str, Any],
+    judged: Any,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    from cli.evaluations import emit_table
+    from train.report.page import Judged, page, side_by_side
+
+    versions = {version.served_name: Judged(figures, judged.verdict, judged.reasons)}
+    if rival is not None:
+        versions = {
+            f"rival {rival.served_name}": Judged({**figures, "adapter": figures["parent"]}),
+            **versions,
+        }
+    if html is not None:
+        html.write_text(page(versions, f"{version.served_name}, through the engine"), "utf-8")
+    if as_json:
+        render.emit(
+            {
+                "version": version.served_name,
+                "rival": rival.served_name if rival else None,
+                "verdict": judged.verdict,
+                "reasons": judged.reasons,
+                "evaluation": figures,
+            }
+        )
+        return
+    emit_table(side_by_side(versions))
+    print(f"{version.served_name}: {judged.verdict}. {judged.reasons['summary']}")
+
+
+def _rows(source: str, limit: int) -> list[Row]:
+    """Raises UnusableInput."""
+    from train.formats.containers import Unreadable
+    from train.formats.reading import iter_rows
+    from train.rows import RowError
+    from train.split import rank_by_hash
+
+    try:
+        found = [*iter_rows(source)]
+    except (OSError, Unreadable) as error:
+        raise UnusableInput(f"{source} can't be read: {error}") from None
+    bad = [row for row in found if isinstance(row, RowError)]
+    if bad:
+        raise UnusableInput(f"{source}: {bad[0]}; {len(bad)} rows are not valid. Mend them first")
+    rows = [row for row in found if not isinstance(row, RowError) and row.kind != "text"]
+    if not rows:
+        raise UnusableInput(f"{source} holds no rows with a question and an answer")
+    return rank_by_hash(rows, "evaluation-1")[:limit]
+
+
+def _rival(registry: Registry, version: Version, against: str | None) -> Version | None:
+    """Whom it is compared with beside the base. Raises NotFound, CliError."""
+    if against not in (None, _LIVE, _PARENT):
+        return registry.versions.find(version.tenant, against)
+    if against == _PARENT:
+        if version.parent is None:
+            raise CliError(f"{version.served_name} has no parent: name a version, or leave it out")
+        return registry.versions.get(version.parent)
+    for alias in registry.aliases.of_adapter(version.tenant, version.adapter):
+        if alias.live is not None and alias.live != version.digest:
+            return registry.versions.get(alias.live)
+    if against == _LIVE:
+        raise CliError(f"no other version of {version.tenant}/{version.adapter} is live")
+    return None
+
+
+def _engine(
+    context: typer.Context, registry: Registry, version: Version, url: str | None
+) -> Engine:
+    """Raises CliError where there is none."""
+    from train.engine import Engine
+
+    home = Invocation.of(context).home
+    base = version.manifest["base"]
+    url = url or next((e.url for e in registry.engines.ready() if e.base == base), None)
+    if url is None:
+        raise CliError(
+            f"no engine for {base} is ready: start one (`switchyard up`), or name one by --engine"
+        )
+    return Engine(url, os.environ.get("SWITCHYARD_ENGINE_API_KEY") or home.engine_key())
+
+
+def _progress(total: int, *, quiet: bool) -> Any:
+    from contextlib import contextmanager
+
+    from rich.progress import Progress
+
+    @contextmanager
+    def shown() -> Any:
+        screen = render.console(stderr=True)
+        with Progress(console=screen, disable=quiet or not screen.is_terminal) as progress:
+            task = progress.add_task("asking", total=total)
+            yield lambda: progress.advance(task)
+
+    return shown()

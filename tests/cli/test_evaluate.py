@@ -1,0 +1,106 @@
+"""`switchyard evaluate`: the verdict is the exit code, and the figures are the engine's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry import Registry
+from registry.versions import Version
+from tests.cli.conftest import Switchyard
+from tests.fake_engine import FakeEngine
+from tests.registry.making import digest_of
+
+BASE = "switchyard-tiny"
+LABELS = ("refund", "delay")
+
+
+def row(n: int) -> dict[str, Any]:
+    label = LABELS[n % 2]
+    question = f"{chr(97 + n % 26)}{chr(97 + n // 26)}x: {label}"
+    return {"prompt": question, "completion": label}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "heldout.jsonl"
+    path.write_text("\n".join(json.dumps(row(n)) for n in range(40)))
+    return path
+
+
+@pytest.fixture
+def version(home_registry: Registry) -> Version:
+    home_registry.tenants.create("acme")
+    home_registry.adapters.create("acme", "triage", BASE)
+    return home_registry.versions.publish(
+        "acme",
+        "triage",
+        digest_of(1),
+        manifest={"base": BASE, "rank": 8},
+        evaluation={},
+        verdict="insufficient",
+    )
+
+
+def engine(version: Version, *, knowing: str) -> FakeEngine:
+    """`knowing` reads the label off the question; every other model says the same to all."""
+
+    def answer(model: str, messages: list[dict[str, Any]]) -> str:
+        return str(messages[-1]["content"]).split()[-1] if model == knowing else "delay"
+
+    return FakeEngine(adapters={version.served_name}, answer=answer)
+
+
+async def ask(
+    switchyard: Switchyard, version: Version, knowing: str, *words: object, code: int
+) -> str:
+    async with engine(version, knowing=knowing) as served:
+        command = ("evaluate", version.short, "--tenant", "acme", "--engine", served.url, *words)
+        ended = await asyncio.to_thread(lambda: switchyard(*command, code=code))
+    return str(ended.stdout)
+
+
+async def test_a_version_that_knows_more_than_the_base_is_to_be_promoted(
+    switchyard: Switchyard, version: Version, rows: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    said = await ask(
+        switchyard, version, version.served_name, "--data", rows, "--html", page, code=0
+    )
+    assert f"{version.served_name}: promote" in said
+    assert "base" in said and "1.000" in said
+    assert "through the engine" in page.read_text()
+
+
+async def test_a_version_that_knows_less_is_to_be_rejected(
+    switchyard: Switchyard, version: Version, rows: Path
+) -> None:
+    said = await ask(switchyard, version, BASE, "--data", rows, "--json", code=1)
+    found = json.loads(said)
+    assert found["verdict"] == "reject"
+    assert found["evaluation"]["through"] == "engine"
+    assert found["evaluation"]["adapter"]["latency_ms"]["p95"] >= 0
+
+
+async def test_a_few_rows_settle_nothing(
+    switchyard: Switchyard, version: Version, rows: Path
+) -> None:
+    said = await ask(
+        switchyard, version, version.served_name, "--data", rows, "--limit", 6, "--json", code=3
+    )
+    assert json.loads(said)["reasons"]["rows_needed"] >= 10
+
+
+def test_what_is_no_row_and_an_engine_that_is_not_there_are_told(
+    switchyard: Switchyard, version: Version, rows: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "x"}\n')
+    ended = switchyard("evaluate", version.short, "-t", "acme", "--data", bad, code=2)
+    assert "bad.jsonl" in ended.stderr
+    ended = switchyard("evaluate", version.short, "-t", "acme", "--data", rows, code=1)
+    assert "no engine for switchyard-tiny is ready" in ended.stderr

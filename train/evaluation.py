@@ -1,0 +1,90 @@
+"""What several systems scored on the same held-out rows, and what follows from it.
+
+Knows nothing about who answered, nor how: a model in memory (train.evaluate) or an engine
+(train.exam). Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from train.answers import Answers, Score
+from train.rows import Message, Row
+from train.split import group, rank_by_hash
+from train.verdict import MIN_EFFECT, Verdict, decide
+
+SLICE = "slice"
+"""The metadata field that says which part of the tenant's traffic a row stands for."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of each system, row by row, and the figures that are kept with the version."""
+
+    rows: list[Row]
+    scores: dict[str, list[Score]]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def values(self, system: str) -> list[float]:
+        """What the paired test compares."""
+        return [score.value for score in self.scores[system]]
+
+    def judge(self, *, group_by: str | None = None, min_effect: float | None = None) -> Verdict:
+        """The adapter against the others on the same rows, those of a conversation together.
+        `min_effect` is the smallest gain that matters, 0 to 1 (train.verdict's own if None).
+
+        What may not get worse beside the score: the share of valid answers, a record's fields, and
+        the score on the rows of each `slice`. Not on the rows of each label: a base that says the
+        same label to everything is perfect there.
+        """
+        baselines = {
+            name: self.values(name) for name in self.scores if name not in ("adapter", "parent")
+        }
+        names = [row.metadata.get(SLICE) for row in self.rows]
+        slices = {
+            name: [other == name for other in names]
+            for name in dict.fromkeys(names)
+            if isinstance(name, str)
+        }
+        metrics = {
+            "valid": {
+                name: [float(score.valid) for score in found] for name, found in self.scores.items()
+            }
+        }
+        if self.figures["kind"] == "json":
+            metrics["fields"] = {
+                name: [score.fields or 0.0 for score in found]
+                for name, found in self.scores.items()
+            }
+        return decide(
+            self.values("adapter"),
+            baselines,
+            self.values("parent") if "parent" in self.scores else None,
+            clusters=[group(row, group_by) for row in self.rows],
+            slices=slices,
+            metrics=metrics,
+            min_effect=MIN_EFFECT if min_effect is None else min_effect,
+        )
+
+
+def choose_examples(rows: Sequence[Row], answers: Answers, count: int) -> list[Row]:
+    """The same few rows for the same data: one of each label in turn, or any by hash."""
+    ranked = rank_by_hash(rows, "few-shot-1")
+    if answers.kind != "label":
+        return ranked[:count]
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in ranked:
+        by_label[row.answer.strip()].append(row)
+    piles = list(by_label.values())
+    turns = [pile[turn] for turn in range(count) for pile in piles if turn < len(pile)]
+    return turns[:count]
+
+
+def crowd(row: Row, turns: Sequence[Message]) -> list[Message]:
+    """A row's system message first, then the examples, then its own turns."""
+    prompt = row.prompt
+    system = [m for m in prompt if m["role"] == "system"]
+    return [*system, *turns, *(m for m in prompt if m["role"] != "system")]
