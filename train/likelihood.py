@@ -13,7 +13,7 @@ from typing import Any
 from train import perplexity
 from train.answers import Score, summarise
 from train.dataset import IGNORED, tokenise
-from train.evaluate import Evaluation
+from train.evaluation import Evaluation
 from train.model import Base
 from train.rows import Row
 
