@@ -6,6 +6,7 @@ CliError
 ├── PortInUse        a port that a process needs is taken
 ├── BadRows          a training file has rows that can't be trained on
 ├── UnusableInput    a file that a command is to look at can't be read as what it should be
+├── NotEvaluated     a version could not be asked, so that there is no verdict
 ├── JobFailed        the job that a command waited for did not succeed
 ├── NotStartable     a process can't start, and trying again changes nothing
 ├── ProcessFailed    a process of the platform can't be started or kept running
@@ -85,6 +86,12 @@ class BadRows(CliError):
 
 class UnusableInput(CliError):
     """A file that a command is to look at can't be read as what it should be."""
+
+    exit_code = 2
+
+
+class NotEvaluated(CliError):
+    """A version could not be asked: no engine, no rival. Not to be taken for a rejection."""
 
     exit_code = 2
 

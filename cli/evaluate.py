@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import render
-from cli.errors import CliError, UnusableInput
+from cli.errors import NotEvaluated, UnusableInput
 from cli.invocation import AsJson, Invocation, TenantOption, opened
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def evaluate(
     tenant: TenantOption,
     data: Annotated[str, typer.Option(help="Held-out rows, in any form that train takes.")],
     engine: Annotated[
-        str | None, typer.Option(help="An engine's address [one that is ready].")
+        str | None,
+        typer.Option(help="An engine's address, which gets the key [one that is ready]."),
     ] = None,
     against: Annotated[
         str | None,
@@ -48,7 +49,7 @@ def evaluate(
     limit: Annotated[int, typer.Option(help="At most so many rows, by their hash.", min=1)] = 200,
     min_effect: Annotated[
         float | None,
-        typer.Option(help="The smallest gain that matters [0.05].", min=0.001, max=0.9),
+        typer.Option(help="The smallest gain that matters [the adapter's].", min=0.001, max=0.9),
     ] = None,
     price: Annotated[
         float | None, typer.Option(help="Of a million tokens, for the cost.", min=0.0)
@@ -59,6 +60,7 @@ def evaluate(
     """Evaluate a version through the engine. Exit code 0: promote; 1: reject; 3: insufficient."""
     from train.answers import Answers
     from train.engine import EngineError
+    from train.evaluation import min_effect as agreed
     from train.exam import examine, prepare
 
     rows = _rows(data, limit)
@@ -69,6 +71,7 @@ def evaluate(
         answers = registry.adapters.get(tenant, found.adapter).answers
         asked = _engine(context, registry, found, engine)
     base = str(found.manifest["base"])
+    matters = agreed(answers) if min_effect is None else min_effect
     systems = {"base_zero_shot": base, "base_few_shot": base if shots else None,
                "parent": rival.served_name if rival else None,
                "adapter": found.served_name}  # fmt: skip
@@ -79,7 +82,7 @@ def evaluate(
             Answers.of(answers, [row.answer for row in (*shots, *rows)]),
             few_shot=few_shot,
             max_tokens=max(asked.count(base, row.answer) for row in rows) + _SPARE_TOKENS,
-            min_effect=min_effect,
+            min_effect=matters,
         )
         with _progress(len(rows) * sum(bool(m) for m in systems.values()), quiet=as_json) as told:
             evaluation = examine(
@@ -88,8 +91,8 @@ def evaluate(
                 told=told,
             )
     except EngineError as error:
-        raise CliError(f"the engine could not be asked: {error}") from None
-    judged = evaluation.judge(min_effect=min_effect)
+        raise NotEvaluated(f"the engine could not be asked: {error}") from None
+    judged = evaluation.judge(min_effect=matters)
     _show(found, rival, evaluation.figures, judged, html, as_json)
     if judged.verdict != "promote":
         raise typer.Exit(EXIT[judged.verdict])
@@ -143,39 +146,42 @@ def _rows(source: str, limit: int) -> list[Row]:
     bad = [row for row in found if isinstance(row, RowError)]
     if bad:
         raise UnusableInput(f"{source}: {bad[0]}; {len(bad)} rows are not valid. Mend them first")
-    rows = [row for row in found if not isinstance(row, RowError) and row.kind != "text"]
+    rows = [row for row in found if not isinstance(row, RowError)]
+    rows = [row for row in rows if row.good and row.kind != "text"]
     if not rows:
         raise UnusableInput(f"{source} holds no rows with a question and an answer")
     return rank_by_hash(rows, "evaluation-1")[:limit]
 
 
 def _rival(registry: Registry, version: Version, against: str | None) -> Version | None:
-    """Whom it is compared with beside the base. Raises NotFound, CliError."""
+    """Whom it is compared with beside the base. Raises NotFound, NotEvaluated."""
     if against not in (None, _LIVE, _PARENT):
         return registry.versions.find(version.tenant, against)
     if against == _PARENT:
         if version.parent is None:
-            raise CliError(f"{version.served_name} has no parent: name a version, or leave it out")
+            raise NotEvaluated(
+                f"{version.served_name} has no parent: name a version, or leave it out"
+            )
         return registry.versions.get(version.parent)
     for alias in registry.aliases.of_adapter(version.tenant, version.adapter):
         if alias.live is not None and alias.live != version.digest:
             return registry.versions.get(alias.live)
     if against == _LIVE:
-        raise CliError(f"no other version of {version.tenant}/{version.adapter} is live")
+        raise NotEvaluated(f"no other version of {version.tenant}/{version.adapter} is live")
     return None
 
 
 def _engine(
     context: typer.Context, registry: Registry, version: Version, url: str | None
 ) -> Engine:
-    """Raises CliError where there is none."""
+    """Raises NotEvaluated where there is none."""
     from train.engine import Engine
 
     home = Invocation.of(context).home
     base = version.manifest["base"]
     url = url or next((e.url for e in registry.engines.ready() if e.base == base), None)
     if url is None:
-        raise CliError(
+        raise NotEvaluated(
             f"no engine for {base} is ready: start one (`switchyard up`), or name one by --engine"
         )
     return Engine(url, os.environ.get("SWITCHYARD_ENGINE_API_KEY") or home.engine_key())

@@ -41,6 +41,7 @@ from router.http import JSON, header, read_body, refuse_packed
 from router.keys import authenticate
 from router.kinds import KINDS
 from router.limits import open_limits
+from router.methods import allowed
 from router.reach import Reach
 from router.recorder import Recorder
 from router.replicas import Replicas
@@ -197,8 +198,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     """What FastAPI itself refuses: a path or a method that isn't there."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        methods = ", ".join(sorted(allowed(request))) or "another method"
         return await _api_error(
-            request, MethodNotAllowed(request.method, request.url.path, allowed)
+            request, MethodNotAllowed(request.method, request.url.path, methods)
         )
     return await _api_error(request, UnknownRoute(request.method, request.url.path))

@@ -7,7 +7,7 @@ ApiError
 ├── EndpointNotSupported    403  this model's engine has no such endpoint (embeddings, say)
 ├── ModelNotFound           404  no such name for this tenant; another tenant's looks the same
 ├── CompletionNotFound      404  feedback for an id that was never served to this tenant
-├── NotFound                404  a file, fine-tuning job, event or checkpoint of this tenant's
+├── Missing                 404  a file, fine-tuning job, event or checkpoint of this tenant's
 ├── ResponseNotFound        404  a response by its id: none are kept
 ├── UnknownRoute            404
 ├── MethodNotAllowed        405
@@ -192,15 +192,12 @@ class ResponseNotFound(ApiError):
         )
 
 
-class NotFound(ApiError):
+class Missing(ApiError):
     """No such file, job, event or checkpoint for this tenant; another tenant's looks the same."""
 
     status = 404
     type = INVALID_REQUEST
     code = "not_found"
-
-    def __init__(self, noun: str, name: str, param: str) -> None:
-        super().__init__(f"No such {noun}: {name[:100]}.", param=param)
 
 
 class Conflict(ApiError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from train.answers import Answers, Score
+from train.errors import InvalidSpec
 from train.rows import Message, Row
 from train.split import group, rank_by_hash
 from train.verdict import MIN_EFFECT, Verdict, decide
@@ -88,3 +89,16 @@ def crowd(row: Row, turns: Sequence[Message]) -> list[Message]:
     prompt = row.prompt
     system = [m for m in prompt if m["role"] == "system"]
     return [*system, *turns, *(m for m in prompt if m["role"] != "system")]
+
+
+def min_effect(answers: dict[str, Any]) -> float | None:
+    """The smallest gain that matters to the tenant. Raises InvalidSpec."""
+    found = answers.get("min_effect")
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1:
+        raise InvalidSpec(
+            f"The adapter's answers.min_effect is {found!r}: expected a number between 0 and 1",
+            "min_effect",
+        )
+    return float(found)

@@ -9,9 +9,8 @@ from typing import Any
 
 from train import exam, likelihood
 from train.answers import Answers
-from train.errors import InvalidSpec
 from train.evaluate import evaluate, longest_answer
-from train.evaluation import Evaluation
+from train.evaluation import Evaluation, min_effect
 from train.rows import Row
 from train.spec import TrainingSpec
 from train.split import Split
@@ -62,16 +61,3 @@ def evaluation_of(
         parent=parent,
         tell=tell,
     )
-
-
-def min_effect(answers: dict[str, Any]) -> float | None:
-    """The smallest gain that matters to the tenant. Raises InvalidSpec."""
-    found = answers.get("min_effect")
-    if found is None:
-        return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < 1:
-        raise InvalidSpec(
-            f"The adapter's answers.min_effect is {found!r}: expected a number between 0 and 1",
-            "min_effect",
-        )
-    return float(found)

@@ -220,6 +220,7 @@ def conclude(
     adapter on the whole base. `more` goes into manifest and result."""
     from registry.fingerprint import base_fingerprint
     from train import artifact, measuring, state, verdict
+    from train.evaluation import min_effect
     from train.probes import probe
 
     rows = data.split
@@ -250,9 +251,7 @@ def conclude(
             )
         figures = {**evaluation.figures, "selected_on_test": data.selected_on_test}
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
-        judged = evaluation.judge(
-            group_by=spec.group_by, min_effect=measuring.min_effect(task.answers)
-        )
+        judged = evaluation.judge(group_by=spec.group_by, min_effect=min_effect(task.answers))
     with clock.phase("probing"):
         probes = probe(model, base, data.measured, rows.train, task.probes)
     with clock.phase("writing"):

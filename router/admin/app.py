@@ -7,7 +7,7 @@ Not the hot path: a request may cost a millisecond. Building it opens nothing.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,6 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Match
 
 from registry import Registry
 from router.admin import aliases, decisions, engines, keys, tenants, versions
@@ -24,6 +23,7 @@ from router.admin.errors import ANSWERED, answer_to, answers, refusal
 from router.admin.gate import Gate
 from router.errors import ApiError, InvalidRequest, MethodNotAllowed, UnknownRoute
 from router.http import JSON
+from router.methods import allowed
 
 
 class Health(BaseModel):
@@ -79,22 +79,11 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
-        allowed = ", ".join(sorted(_allowed(request)))
-        return await _api_error(request, MethodNotAllowed(request.method, path, allowed))
+        methods = ", ".join(sorted(allowed(request)))
+        return await _api_error(request, MethodNotAllowed(request.method, path, methods))
     if error.status_code == 404:
         return await _api_error(request, UnknownRoute(request.method, path))
     refused = InvalidRequest(
         "We could not parse the JSON body of your request.", code="invalid_json"
     )
     return await _api_error(request, refused)
-
-
-def _allowed(request: Request) -> set[str]:
-    """Methods of every route that has this path: GET and POST of a list are two."""
-    found: set[str] = set()
-    scope: dict[str, Any] = {**request.scope}
-    for route in request.app.router.routes:
-        match, _ = route.matches(scope)
-        if match is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
-    return found

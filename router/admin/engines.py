@@ -11,7 +11,7 @@ from pydantic import Field
 
 from registry import Registry
 from registry.engines import Engine, Placement
-from router.admin.errors import Conflict, answers
+from router.admin.errors import answers
 from router.admin.fields import (
     AfterId,
     Deleted,
@@ -23,6 +23,7 @@ from router.admin.fields import (
     ends,
     whole,
 )
+from router.errors import Conflict
 
 _FRESH_S = 15.0
 

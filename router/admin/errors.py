@@ -2,9 +2,9 @@
 
 ApiError (router.errors)
 ├── InvalidKey               401  no admin key, or a wrong one
-├── Missing                  404  no such tenant, key, alias, version, engine
+├── (router's) Missing       404  no such tenant, key, alias, version, engine
 ├── Taken                    409  the name is
-├── Conflict                 409  not in this state, the body names what isn't there, or a race
+├── (router's) Conflict      409  not in this state, the body names what isn't there, or a race
 ├── TooSlow                  408  the body did not arrive in time
 └── Busy                     503  more requests at once than it takes
 
@@ -36,19 +36,13 @@ from registry.errors import (
 from router.errors import (
     INVALID_REQUEST,
     ApiError,
+    Conflict,
     InvalidRequest,
+    Missing,
     RegistryUnavailable,
 )
 
 _log = structlog.get_logger("router.admin")
-
-
-class Missing(ApiError):
-    """No such noun."""
-
-    status = 404
-    type = INVALID_REQUEST
-    code = "not_found"
 
 
 class Taken(ApiError):
@@ -57,14 +51,6 @@ class Taken(ApiError):
     status = 409
     type = INVALID_REQUEST
     code = "already_exists"
-
-
-class Conflict(ApiError):
-    """What is there doesn't allow it."""
-
-    status = 409
-    type = INVALID_REQUEST
-    code = "conflict"
 
 
 class TooSlow(ApiError):

@@ -8,7 +8,7 @@ from typing import Any
 from registry import Registry
 from registry import errors as registry_errors
 from registry.files import File
-from router.errors import Conflict, InvalidRequest, NotFound
+from router.errors import Conflict, InvalidRequest, Missing
 from router.tuning import shape
 from router.tuning.upload import Upload
 
@@ -34,21 +34,21 @@ def keep(registry: Registry, tenant: str, upload: Upload) -> dict[str, Any]:
 
 
 def find(registry: Registry, tenant: str, file_id: str, param: str = "file_id") -> File:
-    """A tenant's file. Raises NotFound."""
+    """A tenant's file. Raises Missing."""
     try:
         return registry.files.get(tenant, file_id)
     except registry_errors.NotFound:
-        raise NotFound("File object", file_id, param) from None
+        raise Missing(f"No such File object: {file_id[:100]}.", param=param) from None
 
 
 def content(registry: Registry, tenant: str, file_id: str) -> tuple[File, Iterator[bytes]]:
-    """The file and its bytes, a piece at a time. Raises NotFound."""
+    """The file and its bytes, a piece at a time. Raises Missing."""
     file = find(registry, tenant, file_id)
     return file, registry.store.pieces(file.digest)
 
 
 def delete(registry: Registry, tenant: str, file_id: str) -> dict[str, Any]:
-    """Raises NotFound; Conflict while a job needs it."""
+    """Raises Missing; Conflict while a job needs it."""
     find(registry, tenant, file_id)
     job = registry.jobs.using(tenant, file_id)
     if job is not None:

@@ -14,7 +14,7 @@ from registry import errors as registry_errors
 from registry.jobs import Job, JobEvent
 from registry.tenants import Tenant
 from registry.versions import Version
-from router.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, TooManyJobs
+from router.errors import Conflict, InvalidRequest, Missing, ModelNotFound, TooManyJobs
 from router.select import select
 from router.tuning import files
 from router.tuning.ask import DEFAULT_SUFFIX, Ask
@@ -95,7 +95,7 @@ def listed(
     limit: int,
     metadata: dict[str, str],
 ) -> dict[str, Any]:
-    """A page, newest first. Raises NotFound for an unknown `after`."""
+    """A page, newest first. Raises Missing for an unknown `after`."""
     if after is not None:
         find(registry, tenant, after, "after")
     found, more = registry.jobs.page(
@@ -105,20 +105,20 @@ def listed(
 
 
 def find(registry: Registry, tenant: str, job_id: str, param: str = "fine_tuning_job_id") -> Job:
-    """Raises NotFound, also for another tenant's and for one that did not come by this API."""
+    """Raises Missing, also for another tenant's and for one that did not come by this API."""
     try:
         job = registry.jobs.get(job_id)
     except registry_errors.NotFound:
         job = None
     if job is None or job.tenant != tenant or job.trigger != TRIGGER:
-        raise NotFound("fine-tuning job", job_id, param)
+        raise Missing(f"No such fine-tuning job: {job_id[:100]}.", param=param)
     return job
 
 
 def change(
     registry: Registry, tenant: str, job_id: str, act: Callable[[str], Job], view: View
 ) -> dict[str, Any]:
-    """Cancel, pause or resume. Raises NotFound, Conflict."""
+    """Cancel, pause or resume. Raises Missing, Conflict."""
     find(registry, tenant, job_id)
     try:
         return show(registry, act(job_id), view)
@@ -131,7 +131,7 @@ def events(
 ) -> dict[str, Any]:
     """The job's story, newest first. What the engine's check came to is told as the last event.
 
-    Raises NotFound for an `after` that is no event of the job's.
+    Raises Missing for an `after` that is no event of the job's.
     """
     standing = _standing(registry, job, view)
     shown: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ def events(
             job.id, after=after, limit=max(1, limit - len(shown))
         )
     except registry_errors.NotFound:
-        raise NotFound("fine-tuning event", after or "", "after") from None
+        raise Missing(f"No such fine-tuning event: {(after or '')[:100]}.", param="after") from None
     told = [*shown, *(_event(event, job) for event in found)]
     return page(told[:limit], more or len(told) > limit)
 
@@ -155,7 +155,7 @@ def checkpoints(
 ) -> dict[str, Any]:
     """Those that can be asked for by name on this router, the latest first.
 
-    Raises NotFound for an `after` that is none of them.
+    Raises Missing for an `after` that is none of them.
     """
     shown = []
     for row in registry.jobs.checkpoints(job.id):
@@ -177,7 +177,7 @@ def checkpoints(
     if after is not None:
         at = next((at for at, each in enumerate(shown) if each["id"] == after), None)
         if at is None:
-            raise NotFound("checkpoint", after, "after")
+            raise Missing(f"No such checkpoint: {after[:100]}.", param="after")
         shown = shown[at + 1 :]
     return page(shown[:limit], len(shown) > limit)
 

@@ -73,7 +73,9 @@ async def test_a_version_that_knows_more_than_the_base_is_to_be_promoted(
     )
     assert f"{version.served_name}: promote" in said
     assert "base" in said and "1.000" in said
-    assert "through the engine" in page.read_text()
+    text = page.read_text()
+    assert "through the engine" in text
+    assert "Time and tokens" in text and "latency p95, ms" in text
 
 
 async def test_a_version_that_knows_less_is_to_be_rejected(
@@ -84,6 +86,28 @@ async def test_a_version_that_knows_less_is_to_be_rejected(
     assert found["verdict"] == "reject"
     assert found["evaluation"]["through"] == "engine"
     assert found["evaluation"]["adapter"]["latency_ms"]["p95"] >= 0
+
+
+async def test_the_adapters_own_smallest_gain_is_the_verdicts(
+    switchyard: Switchyard, version: Version, rows: Path, home_registry: Registry
+) -> None:
+    home_registry.adapters.update("acme", "triage", answers={"min_effect": 0.2})
+    said = await ask(switchyard, version, version.served_name, "--data", rows, "--json", code=0)
+    assert json.loads(said)["reasons"]["min_effect"] == 0.2
+
+
+async def test_an_answer_that_was_not_liked_is_no_reference(
+    switchyard: Switchyard, version: Version, tmp_path: Path
+) -> None:
+    rated = tmp_path / "rated.jsonl"
+    lines = [
+        {**row(n), "label": True} if n < 20 else {**row(n), "completion": "no", "label": False}
+        for n in range(40)
+    ]
+    rated.write_text("\n".join(map(json.dumps, lines)))
+    said = await ask(switchyard, version, version.served_name, "--data", rated, "--json", code=0)
+    found = json.loads(said)["evaluation"]
+    assert (found["n"], found["adapter"]["exact"]) == (20, 1.0)
 
 
 async def test_a_few_rows_settle_nothing(
@@ -102,5 +126,5 @@ def test_what_is_no_row_and_an_engine_that_is_not_there_are_told(
     bad.write_text('{"prompt": "x"}\n')
     ended = switchyard("evaluate", version.short, "-t", "acme", "--data", bad, code=2)
     assert "bad.jsonl" in ended.stderr
-    ended = switchyard("evaluate", version.short, "-t", "acme", "--data", rows, code=1)
+    ended = switchyard("evaluate", version.short, "-t", "acme", "--data", rows, code=2)
     assert "no engine for switchyard-tiny is ready" in ended.stderr

@@ -126,10 +126,7 @@ def _version(name: str, judged: Judged) -> str:
     if wrong := (evaluation.get("adapter") or {}).get("wrong"):
         lines = ", ".join(map(str, wrong))
         details.append(f"<p>Wrong on lines {escape(lines)} of the file (the first 20).</p>")
-    if spent := evaluation.get("spent"):
-        columns = ["system", *dict.fromkeys(key for row in spent.values() for key in row)]
-        rows = [[who, *(row.get(c) for c in columns[1:])] for who, row in spent.items()]
-        details += ["<h3>Time and tokens</h3>", _table(columns, rows)]
+    details += _spent(evaluation)
     details += _against(judged.reasons)
     return _VERSION.substitute(
         name=escape(name),
@@ -137,6 +134,20 @@ def _version(name: str, judged: Judged) -> str:
         summary=escape(str(judged.reasons.get("summary") or "no reason was recorded")),
         details="\n".join(details),
     )
+
+
+def _spent(evaluation: Mapping[str, Any]) -> list[str]:
+    """What each system took of an engine, if one was asked."""
+    rows = []
+    for system in ("base_zero_shot", "base_few_shot", "parent", "adapter"):
+        figures = evaluation.get(system) or {}
+        if latency := figures.get("latency_ms"):
+            times = [latency[name] for name in ("mean", "p50", "p95")]
+            tokens = figures.get("tokens_per_request")
+            rows.append([system.replace("_", " "), *times, tokens, figures.get("cost_per_request")])
+    columns = ["system", "latency mean, ms", "latency p50, ms", "latency p95, ms"]
+    columns += ["tokens a request", "cost a request"]
+    return ["<h3>Time and tokens</h3>", _table(columns, rows)] if rows else []
 
 
 def _against(reasons: Mapping[str, Any]) -> list[str]:
