@@ -12,7 +12,7 @@ from cli.errors import JobFailed
 
 if TYPE_CHECKING:
     from registry import Registry
-    from registry.jobs import Job
+    from registry.job import Job
 
 NO_WORKER_AFTER_S = 5.0
 
@@ -69,7 +69,7 @@ def watch(
     interval: float = 0.3,
 ) -> Job:
     """Call back for every event and every look at the job, until it has ended."""
-    from registry.jobs import FINAL
+    from registry.job import FINAL
 
     after, began, warned = 0, time.monotonic(), False
     while True:

@@ -11,7 +11,7 @@ from cli import render
 from cli.invocation import AnyTenant, AsJson, opened
 
 if TYPE_CHECKING:
-    from registry.jobs import Job, JobEvent
+    from registry.job import Job, JobEvent
 
 job = typer.Typer(no_args_is_help=True, help="Training jobs: list, show, cancel, events.")
 
@@ -84,7 +84,7 @@ def events(
     as_json: AsJson = False,
 ) -> None:
     """Tell a job's story, the oldest event first."""
-    from registry.jobs import FINAL
+    from registry.job import FINAL
 
     with opened(context) as registry:
         if follow and not as_json and render.console().is_terminal:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from registry import Registry
     from registry.decisions import Decision
-    from registry.jobs import Job
+    from registry.job import Job
     from registry.versions import Version
 
 WINDOWS = {"24h": 86_400.0, "7d": 7 * 86_400.0}

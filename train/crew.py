@@ -19,7 +19,7 @@ from typing import Any
 
 from registry import Registry
 from registry.errors import NotFound
-from registry.jobs import Job
+from registry.job import Job
 from train.child import Child
 from train.cotrain.fitness import cotrained, obstacle
 from train.durable import PAUSED_EXIT

@@ -18,7 +18,7 @@ import structlog
 
 from registry import Registry
 from registry.errors import NotFound, RegistryError
-from registry.jobs import Job
+from registry.job import Job
 from registry.names import served_name
 from train.exam import KEY, exam_after
 from train.settings import WorkerSettings

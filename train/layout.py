@@ -8,7 +8,7 @@ from typing import Any
 from registry import Registry
 from registry.adapters import Adapter
 from registry.errors import StoreError
-from registry.jobs import Job
+from registry.job import Job
 from train.errors import InvalidSpec
 from train.settings import WorkerSettings, base_name
 from train.spec import TrainingSpec

@@ -8,7 +8,7 @@ from typing import Any
 
 from monitoring.metrics import Metrics
 from registry import Registry
-from registry.jobs import Job
+from registry.job import Job
 from train.uploads import Uploads
 
 

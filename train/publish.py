@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from registry import Registry
-from registry.jobs import Job
+from registry.job import Job
 from registry.versions import Version
 
 

@@ -94,7 +94,7 @@ def remove(registry: Registry, digest: str) -> None:
 
 def sweep(registry: Registry) -> None:
     """Remove the states of jobs that have ended."""
-    from registry.jobs import FINAL
+    from registry.job import FINAL
 
     for job in registry.jobs.all():
         if job.state in FINAL and job.state_digest is not None:

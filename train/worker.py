@@ -23,7 +23,7 @@ import structlog
 from monitoring.metrics import JOB_STATES, Metrics
 from registry import Registry
 from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
-from registry.jobs import Job
+from registry.job import Job
 from train import examination
 from train.child import Child
 from train.crew import Seat, begin, companions

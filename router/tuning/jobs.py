@@ -11,7 +11,7 @@ from typing import Any
 
 from registry import Registry
 from registry import errors as registry_errors
-from registry.jobs import Job, JobEvent
+from registry.job import Job, JobEvent
 from registry.tenants import Tenant
 from registry.versions import Version
 from router.errors import Conflict, InvalidRequest, Missing, ModelNotFound, TooManyJobs

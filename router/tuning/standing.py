@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from registry.jobs import Job
+from registry.job import Job
 from registry.versions import Version
 from router.select import SERVABLE
 from router.view import View

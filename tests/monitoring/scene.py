@@ -13,7 +13,7 @@ from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.decisions import Decision
 from registry.exchanges import Exchange
-from registry.jobs import Job
+from registry.job import Job
 from tests.monitoring.tickets import prompt
 
 SETTINGS = ControllerSettings(reference=60, min_corrections=5, cooldown_s=1000, sustained_for=10)
