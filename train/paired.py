@@ -33,16 +33,6 @@ def tail(wins: int, losses: int) -> float:
     return float(ways / 2**n)
 
 
-def mcnemar(wins: int, losses: int) -> float:
-    """Exact two-sided p of McNemar's test (1947; the binomial form: Agresti 2013, §11.1.1).
-
-    `wins` and `losses` count the discordant items; ties say nothing and don't enter. There is no
-    mid-p here on purpose: it gains a little power by exceeding its level now and then (Fagerland,
-    Lydersen and Laake 2013), and the level of a gate is a promise.
-    """
-    return min(1.0, 2 * tail(max(wins, losses), min(wins, losses)))
-
-
 def cluster_sums(
     differences: Sequence[float] | Numbers, clusters: Sequence[object] | None = None
 ) -> tuple[Numbers, Numbers]:

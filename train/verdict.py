@@ -233,15 +233,6 @@ def decide(
     return end("promote", f"{mine} on {n} held-out rows; {found}")
 
 
-def rows_needed(result: Comparison) -> int | None:
-    """How many rows would show this difference at LEVEL with 80 % power, if it is real; None when
-    there is none to show."""
-    if result.gain <= 0:
-        return None
-    spread, effect = result.spread, result.design_effect
-    return max(FEWEST, paired.items_needed(min(1.0, result.gain), spread, design_effect=effect))
-
-
 def _parts(
     adapter: Sequence[float],
     against: Systems,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from train.rows import Row
+from train.task import Task
 
 QUEUES = {"billing": "invoice", "delivery": "parcel", "login": "password"}
 _NAMES = ("Ada", "Ben", "Cora", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "June")
@@ -51,3 +53,25 @@ def tickets(count: int, seed: int = 0) -> list[dict[str, Any]]:
 def jsonl(records: Sequence[Any]) -> bytes:
     """Lines of JSON; a string is taken as it is, so that a file can hold a broken line."""
     return "\n".join(r if isinstance(r, str) else json.dumps(r) for r in records).encode()
+
+
+def task(base: str, **changes: Any) -> Task:
+    """A job on training.jsonl for a small base: one thread, as tests run side by side."""
+    made = Task(
+        tenant="acme",
+        adapter="tickets",
+        base=base,
+        base_name="tiny",
+        spec={"rank": 4, "epochs": 1},
+        answers={"kind": "label"},
+        training="training.jsonl",
+        validation=None,
+        parent=None,
+        device="cpu",
+        threads=1,
+        nice=0,
+        evaluation_rows=10,
+        few_shot=2,
+        probes=2,
+    )
+    return replace(made, **changes)

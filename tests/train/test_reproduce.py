@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.train.making import jsonl, tickets
+from tests.train.making import jsonl, task, tickets
 from train import reproduce
 from train.reproduce import NotReproducible
 from train.settings import WorkerSettings
@@ -18,31 +18,21 @@ def made(tmp_path_factory):
     """(task, outcome, folder of the adapter) of a small job with a search, trained here."""
     from tests.real_engine import make_base
     from train.pipeline import run
-    from train.task import Task
 
     folder = tmp_path_factory.mktemp("made")
     base = make_base(folder / "base")
     (folder / "training.jsonl").write_bytes(jsonl(tickets(40)))
-    task = Task(
-        tenant="acme",
-        adapter="tickets",
-        base=str(base),
+    job = task(
+        str(base),
         base_name="base",
         spec={"rank": 8, "epochs": 1, "search": 2, "max_length": 128},
-        answers={"kind": "label"},
-        training="training.jsonl",
-        validation=None,
-        parent=None,
-        device="cpu",
-        threads=1,
-        nice=0,
         evaluation_rows=2,
         few_shot=0,
         probes=16,
     )
     news = []
-    outcome = run(folder, task, news.append)
-    return task, outcome, folder / "adapter", news
+    outcome = run(folder, job, news.append)
+    return job, outcome, folder / "adapter", news
 
 
 @pytest.fixture

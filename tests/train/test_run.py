@@ -9,18 +9,15 @@ from dataclasses import replace
 import pytest
 
 from registry.store import Store
-from tests.train.making import QUEUES, jsonl, record, tickets
+from tests.train.making import QUEUES, jsonl, record, task, tickets
 from train.errors import InvalidTrainingFile
 from train.pipeline import run
 from train.settings import SHIPPED_BASE
-from train.task import Task
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TASK = Task(
-    tenant="acme",
-    adapter="tickets",
-    base=str(SHIPPED_BASE),
+TASK = task(
+    str(SHIPPED_BASE),
     base_name="switchyard-tiny",
     spec={
         "rank": 8,
@@ -29,13 +26,6 @@ TASK = Task(
         "validation_fraction": 0.1,
         "test_fraction": 0.25,
     },
-    answers={"kind": "label"},
-    training="training.jsonl",
-    validation=None,
-    parent=None,
-    device="cpu",
-    threads=1,
-    nice=0,
     evaluation_rows=40,
     few_shot=3,
     probes=16,

@@ -13,10 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.real_engine import make_base
-from tests.train.making import jsonl, record, row, tickets
+from tests.train.making import jsonl, record, row, task, tickets
 from train.errors import InvalidTrainingFile, SupervisionFailed
 from train.pipeline import run
-from train.task import Task
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -195,31 +194,15 @@ def test_an_engine_with_another_template_ends_the_job(base):
         of_engine(ROWS, base.tokenizer, url, "tiny")
 
 
-def task(folder, **spec) -> Task:
-    return Task(
-        tenant="acme",
-        adapter="tickets",
-        base=str(folder),
-        base_name="tiny",
-        spec={"rank": 4, "epochs": 1, **spec},
-        answers={"kind": "label"},
-        training="training.jsonl",
-        validation=None,
-        parent=None,
-        device="cpu",
-        threads=1,
-        nice=0,
-        evaluation_rows=10,
-        few_shot=2,
-        probes=2,
-    )
+def job(folder, **spec):
+    return task(str(folder), spec={"rank": 4, "epochs": 1, **spec})
 
 
 def test_a_job_audits_its_rows_and_what_it_learns_and_replays_general_rows(folder, tmp_path):
     records = [*tickets(60), record("My key is AKIA1234567890ABCDEF, is it safe?", "login")]
     (tmp_path / "training.jsonl").write_bytes(jsonl(records))
     news: list[dict] = []
-    outcome = run(tmp_path, task(folder, replay=0.05), news.append)
+    outcome = run(tmp_path, job(folder, replay=0.05), news.append)
     result = outcome["result"]
     codes = {finding["code"] for finding in result["audit"]["findings"]}
     assert {"secret", "too-few-examples"} <= codes
@@ -238,7 +221,7 @@ def test_a_job_audits_its_rows_and_what_it_learns_and_replays_general_rows(folde
 def test_an_error_of_the_audit_ends_a_job_that_asks_for_it(folder, tmp_path):
     (tmp_path / "training.jsonl").write_bytes(jsonl(tickets(40)))
     with pytest.raises(InvalidTrainingFile, match=r"audit=stop: fewer than 100 usable examples"):
-        run(tmp_path, task(folder, audit="stop"), lambda _: None)
+        run(tmp_path, job(folder, audit="stop"), lambda _: None)
 
 
 def test_replay_is_the_bases_own_answers_and_the_same_each_time():

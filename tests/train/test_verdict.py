@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from train.paired import LEVEL, tail
-from train.verdict import compare, decide, rows_needed
+from train.verdict import compare, decide
 
 
 def scores(right, wrong):
@@ -183,4 +183,4 @@ def test_rows_needed_is_what_the_normal_approximation_says():
     result = compare(
         scores(10, 0) + scores(0, 5) + scores(85, 0), scores(0, 10) + scores(5, 0) + scores(85, 0)
     )
-    assert rows_needed(result) == 469
+    assert result.settled_by(0.05) == 469

@@ -10,27 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.real_engine import make_base
-from tests.train.making import jsonl, tickets
-from train.run import Task
+from tests.train.making import jsonl, task, tickets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-TASK = Task(
-    tenant="acme",
-    adapter="tickets",
-    base="",
-    base_name="tiny",
+TASK = task(
+    "",
     spec={"rank": 4, "epochs": 1, "batch_size": 8, "validation_fraction": 0.25},
-    answers={"kind": "label"},
-    training="training.jsonl",
-    validation=None,
-    parent=None,
-    device="cpu",
-    threads=1,
-    nice=0,
     evaluation_rows=4,
     few_shot=1,
-    probes=2,
 )
 
 
@@ -43,13 +31,13 @@ def lay_out(folder, task, records):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cotrain")
-    task = replace(TASK, base=str(make_base(folder / "tiny")))
-    lay_out(folder / "one", task, tickets(30))
-    other = replace(task, tenant="lex", spec={**task.spec, "rank": 8, "seed": 5})
+    made = replace(TASK, base=str(make_base(folder / "tiny")))
+    lay_out(folder / "one", made, tickets(30))
+    other = replace(made, tenant="lex", spec={**made.spec, "rank": 8, "seed": 5})
     lay_out(folder / "two", other, tickets(24, seed=1))
-    lay_out(folder / "broken", task, ["{}"])
-    lay_out(folder / "unfit", replace(task, spec={"method": "dora"}), tickets(24))
-    lay_out(folder / "paused", task, tickets(24))
+    lay_out(folder / "broken", made, ["{}"])
+    lay_out(folder / "unfit", replace(made, spec={"method": "dora"}), tickets(24))
+    lay_out(folder / "paused", made, tickets(24))
     (folder / "paused" / "pause").touch()
     names = ("one", "two", "broken", "unfit", "paused")
     jobs = {f"job-{name}": name for name in names}
