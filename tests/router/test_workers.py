@@ -293,6 +293,7 @@ async def test_places_at_once_hold_over_all_workers_and_those_of_a_killed_one_co
         first = await asked_at_once(started, 30)
         await until(lambda: sum(task.done() for task in first) == 18, "the others to be refused")
         assert {task.result() for task in first if task.done()} == {429}
+        await until(lambda: engine.in_flight == 12, "the twelve to have reached the engine")
         assert engine.most_in_flight == 12
         under_way = [task for task in first if not task.done()]
         started.workers()[0].kill()
