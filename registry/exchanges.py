@@ -10,13 +10,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ForeignKey, Integer, LargeBinary, case, cast, delete, func, insert, select
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    case,
+    cast,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import NotFound
 from registry.names import new_id
 from registry.tenants import Tenant
+
+_TEXT = JSON(none_as_null=True)
+"""What is not kept is NULL, and not JSON's null: retention looks for what there is."""
 
 
 class Exchange(Base):
@@ -29,6 +43,7 @@ class Exchange(Base):
     """
 
     __tablename__ = "exchanges"
+    __table_args__ = (Index("ix_exchanges_window", "tenant", "adapter", "created_at"),)
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True)
@@ -47,12 +62,25 @@ class Exchange(Base):
     queue_ms: Mapped[float] = mapped_column(default=0.0, server_default="0")
     """Of the latency: waiting in the router for a place in the engine."""
     ttft_ms: Mapped[float | None]
+    prefill_ms: Mapped[float | None]
+    """Of a stream: from the engine being asked to its first bytes; with `decode_ms` None else."""
+    decode_ms: Mapped[float | None]
+    """Of a stream: from its first bytes to its end."""
     prompt_tokens: Mapped[int] = mapped_column(default=0)
     completion_tokens: Mapped[int] = mapped_column(default=0)
     finish_reason: Mapped[str | None]
+    cost: Mapped[float | None]
+    """Where the router was told prices, in their currency."""
+    answer_chars: Mapped[int | None]
+    """This and the next four are signals: monitoring/signals.py. None where nothing can be said."""
+    valid: Mapped[bool | None]
+    refused: Mapped[bool | None]
+    repetition: Mapped[float | None]
+    mean_logprob: Mapped[float | None]
+    """Of the answer's tokens, where the client asked for their log-probabilities."""
     sketch: Mapped[bytes | None] = mapped_column(LargeBinary)
-    messages: Mapped[JsonObject | None]
-    """{"messages": […]} as sent, where the tenant opted in."""
+    messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
+    """{"messages": […]}, where the tenant opted in, redacted unless the router was told not to."""
     answer: Mapped[str | None]
 
 
@@ -71,7 +99,7 @@ class Feedback(Base):
     """-1 (bad) … 1 (good)."""
     label: Mapped[str | None]
     correction: Mapped[str | None]
-    messages: Mapped[JsonObject | None]
+    messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
     created_at: Mapped[float] = mapped_column(default=now)
     used_in_job: Mapped[str | None]
@@ -231,14 +259,6 @@ class Exchanges:
                     Served(digest, requests, errors, fallbacks, shadows, latency, count, mean)
                 )
         return sorted(rows, key=lambda row: (-row.requests, row.digest or ""))
-
-    def forget_before(self, created_at: float, tenant: str | None = None) -> int:
-        """Delete exchanges older than a time (retention); how many went."""
-        query = delete(Exchange).where(Exchange.created_at < created_at)
-        if tenant is not None:
-            query = query.where(Exchange.tenant == tenant)
-        with self._database.write() as session:
-            return int(session.execute(query).rowcount)  # type: ignore[attr-defined]
 
     def give_feedback(
         self,

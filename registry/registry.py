@@ -11,6 +11,8 @@ from registry.engines import Engines
 from registry.exchanges import Exchanges
 from registry.files import Files
 from registry.jobs import Jobs
+from registry.retention import Retention
+from registry.signals import Signals
 from registry.snapshot import Snapshot
 from registry.store import Store
 from registry.tenants import Tenants
@@ -31,6 +33,8 @@ class Registry:
         self.jobs = Jobs(database)
         self.files = Files(database)
         self.exchanges = Exchanges(database)
+        self.signals = Signals(database)
+        self.retention = Retention(database)
         self.decisions = Decisions(database)
 
     @classmethod

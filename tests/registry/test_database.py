@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -215,3 +216,20 @@ def test_an_error_shows_no_values(registry: Registry) -> None:
             {"t": None, "h": "hush"},
         )
     assert "hush" not in str(error.value).split("DETAIL")[0]
+
+
+def test_signals_come_with_0004_and_go_with_it(database_url: str) -> None:
+    database = Database(database_url)
+    with database.engine.execution_options(switchyard_write=True).begin() as connection:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        columns = {column["name"] for column in inspect(connection).get_columns("exchanges")}
+        indexes = {index["name"] for index in inspect(connection).get_indexes("exchanges")}
+        assert "ttft_ms" in columns and "ix_exchanges_tenant" in indexes
+        assert not columns & {"valid", "refused", "repetition", "prefill_ms", "cost"}
+        assert "ix_exchanges_window" not in indexes
+        command.upgrade(config, "head")
+    columns = [name for name, _, _ in schema(database)["exchanges"]["columns"]]
+    assert {"valid", "refused", "repetition", "prefill_ms", "cost"} <= {*columns}
+    database.close()

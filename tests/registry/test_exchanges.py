@@ -99,14 +99,6 @@ def test_a_reader_that_follows_many_writers_misses_nothing(served: Registry) -> 
     assert len({*seen}) == 120
 
 
-def test_old_exchanges_can_be_forgotten_for_one_tenant_or_all(served: Registry) -> None:
-    for tenant in ("acme", "lex"):
-        served.exchanges.add([make_exchange(n, tenant) for n in range(10)])
-    assert served.exchanges.forget_before(1005.0, "acme") == 5
-    assert served.exchanges.forget_before(1008.0) == 3 + 8
-    assert len(served.exchanges.since(0)) == 4
-
-
 def test_feedback_said_again_replaces_what_was_said(served: Registry) -> None:
     served.exchanges.add([make_exchange(1, text="Where is my parcel?")])
     first = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0, label="wrong")

@@ -1,0 +1,86 @@
+"""Forgetting: by age, for one tenant, the text alone, or all of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry import Registry
+from registry.errors import NotFound
+from registry.retention import Forgotten
+from tests.registry.making import make_exchange
+
+
+@pytest.fixture
+def served(registry: Registry) -> Registry:
+    """Two tenants with ten exchanges each, with text, a second apart from 1000 on."""
+    for tenant in ("acme", "lex"):
+        registry.tenants.create(tenant)
+        registry.exchanges.add([make_exchange(n, tenant, f"Ticket {n}") for n in range(10)])
+    return registry
+
+
+def with_text(registry: Registry, tenant: str | None = None) -> int:
+    """How many exchanges hold any."""
+    rows = registry.exchanges.since(0, tenant=tenant)
+    return sum(row.messages is not None or row.answer is not None for row in rows)
+
+
+def test_old_exchanges_can_be_forgotten_for_one_tenant_or_all(served: Registry) -> None:
+    assert served.retention.forget_before(1005.0, "acme") == 5
+    assert served.retention.forget_before(1008.0) == 3 + 8
+    assert len(served.exchanges.since(0)) == 4
+
+
+def test_what_was_said_of_an_exchange_goes_with_it(served: Registry) -> None:
+    for number in (1, 8):
+        served.exchanges.give_feedback("acme", f"chatcmpl-acme-{number}", correction="billing")
+    served.retention.forget_before(1005.0)
+    [left] = served.exchanges.corrections("acme", "tickets")
+    assert left.exchange_id == "chatcmpl-acme-8"
+
+
+def test_forgetting_goes_in_steps_the_oldest_first(served: Registry) -> None:
+    assert served.retention.forget_before(1002.0, limit=3) == 3
+    assert served.retention.forget_before(1002.0, limit=3) == 1
+    assert min(row.created_at for row in served.exchanges.since(0)) == 1002.0
+
+
+def test_old_text_goes_and_its_row_stays(served: Registry) -> None:
+    assert served.retention.forget_text_before(1004.0, limit=5) == 5
+    assert served.retention.forget_text_before(1004.0) == 3
+    assert served.retention.forget_text_before(1004.0) == 0
+    assert served.retention.forget_text_before(1006.0, since=1005.0) == 2
+    rows = served.exchanges.since(0)
+    assert len(rows) == 20 and with_text(served) == 20 - 8 - 2
+    assert all(row.sketch for row in rows)
+
+
+def test_an_exchange_without_text_has_none_to_forget(registry: Registry) -> None:
+    registry.tenants.create("acme")
+    registry.exchanges.add([make_exchange(1)])
+    registry.exchanges.add([{**vars(make_exchange(2)), "messages": None, "answer": None}])
+    assert registry.retention.forget_text_before(9e9) == 0
+
+
+def test_a_tenants_exchanges_and_feedback_can_be_deleted(served: Registry) -> None:
+    served.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction="billing")
+    assert served.retention.forget("acme") == Forgotten(10, 1)
+    assert served.exchanges.since(0, tenant="acme") == []
+    assert len(served.exchanges.since(0)) == with_text(served, "lex") == 10
+    assert served.exchanges.corrections("acme", "tickets") == []
+
+
+def test_of_a_tenants_exchanges_the_text_alone_can_be_deleted(served: Registry) -> None:
+    served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0, correction="billing")
+    served.exchanges.give_feedback("acme", "chatcmpl-acme-2", rating=1.0)
+    assert served.retention.forget("acme", text_only=True) == Forgotten(10, 2)
+    assert served.retention.forget("acme", text_only=True) == Forgotten(0, 0)
+    assert (with_text(served, "acme"), with_text(served, "lex")) == (0, 10)
+    assert served.exchanges.corrections("acme", "tickets") == []
+    [figures] = served.exchanges.served("acme", "tickets", since=0.0)
+    assert (figures.requests, figures.ratings, figures.rating) == (10, 2, 0.0)
+
+
+def test_nobodys_exchanges_can_not_be_deleted(registry: Registry) -> None:
+    with pytest.raises(NotFound, match="tenant 'ghost' does not exist"):
+        registry.retention.forget("ghost")
