@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from monitoring.personal import without_personal
+from monitoring.secrets import without_secrets
 from train.audit import (
     agreement,
     answers,
@@ -146,7 +148,7 @@ def masked(finding: Finding) -> Finding:
 def masked_text(text: str) -> str:
     """A text that is safe to show: secrets and personal data masked, nothing that a terminal would
     obey, 80 characters at most."""
-    shown = personal.without_personal(secrets.without_secrets(text))
+    shown = without_personal(without_secrets(text))
     shown = "".join(c if c.isprintable() else "?" for c in shown)
     return shown if len(shown) <= 80 else f"{shown[:79]}…"
 

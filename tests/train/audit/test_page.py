@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from monitoring.personal import luhn, mod_97
 from tests.train.audit import clean
 from tests.train.audit.clean import jsonl, record
 from tests.train.audit.faults import ADDRESS, CARD, EMAIL, FAULTS, IBAN, PHONE, SECRETS
@@ -19,7 +20,6 @@ from tests.train.audit.test_faults import examined, of_fault, tokenizer
 from train.audit.codes import CODES
 from train.audit.corpus import Corpus, Source
 from train.audit.page import page
-from train.audit.personal import luhn, mod_97
 
 DOCS = Path(__file__).parents[3] / "docs" / "training.md"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
