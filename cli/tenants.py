@@ -26,6 +26,9 @@ StoreText = typer.Option(
     help="Keep prompts and answers: retraining from feedback needs them.", show_default=True
 )
 AutoPromote = typer.Option(help="Put a version live by itself when its gate says so.")
+Rollout = typer.Option(
+    help="How what was retrained by itself takes over: staged (shadow, canary) or direct."
+)
 AutoRetrain = typer.Option(help="Train again by itself when traffic drifted.")
 
 
@@ -46,6 +49,7 @@ def create(
     store_text: Annotated[bool, StoreText] = False,
     auto_promote: Annotated[bool, AutoPromote] = True,
     auto_retrain: Annotated[bool, AutoRetrain] = True,
+    rollout: Annotated[str, Rollout] = "staged",
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant (and the registry, if this home has none yet)."""
@@ -60,6 +64,7 @@ def create(
             store_text=store_text,
             auto_promote=auto_promote,
             auto_retrain=auto_retrain,
+            rollout=rollout,
         )
     if as_json:
         render.emit(shown(made))
@@ -105,6 +110,7 @@ def update(
     store_text: Annotated[bool | None, StoreText] = None,
     auto_promote: Annotated[bool | None, AutoPromote] = None,
     auto_retrain: Annotated[bool | None, AutoRetrain] = None,
+    rollout: Annotated[str | None, Rollout] = None,
     default_alias: Annotated[
         str | None, typer.Option(help="What a request without `model` means.")
     ] = None,
@@ -120,6 +126,7 @@ def update(
         "store_text": store_text,
         "auto_promote": auto_promote,
         "auto_retrain": auto_retrain,
+        "rollout": rollout,
         "default_alias": default_alias,
     }
     changes = {

@@ -18,6 +18,7 @@ import structlog
 from monitoring import retrain_set
 from monitoring.metrics import JOB_STATES, Metrics
 from monitoring.receipts import expected_gain, realised_gain
+from monitoring.rollouts import Rollouts
 from monitoring.ruling import Situation, rule
 from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
@@ -45,6 +46,7 @@ class Controller:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._rollouts = Rollouts(registry, settings, metrics, clock=clock)
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
 
@@ -85,6 +87,7 @@ class Controller:
         watcher.read(self._settings.read_limit)
         if watcher.live is None:
             return
+        self._rollouts.attend(tenant, adapter)
         if watcher.detector.crossed_at is not None and not watcher.memory.get("watched"):
             receipts = self._registry.decisions.all(*key, kind="watch")
             if not any(receipt.evidence.get("epoch") == watcher.epoch for receipt in receipts):

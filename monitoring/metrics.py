@@ -43,7 +43,7 @@ JOB_STATES = (
     "failed",
     "cancelled",
 )
-DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch")
+DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch", "shadow", "canary")
 LIMITS = (
     "max_concurrent", "requests_per_minute", "tokens_per_minute", "tokens_per_day", "queue"
 )  # fmt: skip

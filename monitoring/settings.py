@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from monitoring.drift import DriftSettings
+from monitoring.rollout import RolloutSettings
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,38 @@ class ControllerSettings:
     """Corrected examples, used by no job yet, that a retraining needs."""
     cooldown_s: float = field(default=3600.0, metadata={"range": (0, 31_536_000)})
     """Seconds between two retrainings of one adapter."""
+    rollout_shadow: int = field(default=50, metadata={"range": (0, 100_000)})
+    """Copies of requests that a retrained version answers before any client sees it; 0: none."""
+    rollout_shadow_share: float = field(default=0.2, metadata={"range": (0.001, 1)})
+    """Share of requests that is copied meanwhile, where there is room."""
+    rollout_weights: str = "0.01,0.1,0.5"
+    """Shares of traffic that a retrained version gets one after another, before it is live."""
+    rollout_requests: int = field(default=30, metadata={"range": (1, 100_000)})
+    """Its answers that each of those steps wants."""
+    rollout_margin: float = field(default=0.05, metadata={"range": (0.001, 0.5)})
+    """Harm that would be too much: a share of answers, more than the live version's."""
+    rollout_risk: float = field(default=0.01, metadata={"range": (0.000001, 0.2)})
+    """Chance of rejecting a version that does no more harm than the live one."""
+    rollout_patience_s: float = field(default=86_400.0, metadata={"range": (1, 31_536_000)})
+    """Seconds after which a step ends with the answers that came, where there was no harm."""
     read_limit: int = field(default=5000, metadata={"range": (1, 100_000)})
     """Exchanges read for one adapter in one tick."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for weights that are none."""
+        _weights(self.rollout_weights)
+
+    @property
+    def rollout(self) -> RolloutSettings:
+        """The part that a rollout needs."""
+        return RolloutSettings(
+            shadow=self.rollout_shadow,
+            weights=_weights(self.rollout_weights),
+            requests=self.rollout_requests,
+            margin=self.rollout_margin,
+            risk=self.rollout_risk,
+            patience_s=self.rollout_patience_s,
+        )
 
     @property
     def drift(self) -> DriftSettings:
@@ -40,3 +72,17 @@ class ControllerSettings:
             sustained_for=self.sustained_for,
             bag=self.bag,
         )
+
+
+def _weights(written: str) -> tuple[float, ...]:
+    """Shares of traffic from "0.01,0.1,0.5": rising, above 0 and below 1."""
+    try:
+        weights = tuple(float(part) for part in written.split(","))
+    except ValueError:
+        weights = ()
+    rising = all(a < b for a, b in itertools.pairwise((0.0, *weights, 1.0)))
+    if not weights or not rising:
+        raise ValueError(
+            f"rollout_weights={written!r}: expected rising shares between 0 and 1, as 0.01,0.1,0.5"
+        )
+    return weights

@@ -13,8 +13,8 @@ from registry.names import new_id
 class Decision(Base):
     """What was decided, by which rule, on which evidence, and what it expected.
 
-    `kind`: "promote", "reject", "retrain", "hold", "rollback" or "watch". `realised` is filled in
-    later, when what happened is known.
+    `kind`: "promote", "reject", "retrain", "hold", "rollback", "watch", or "shadow" and "canary"
+    for a step of a rollout. `realised` is filled in later, when what happened is known.
     """
 
     __tablename__ = "decisions"
@@ -71,8 +71,9 @@ class Decisions:
         job_id: str | None = None,
         evidence: JsonObject | None = None,
         expected: JsonObject | None = None,
+        at: float | None = None,
     ) -> Decision:
-        """Leave a receipt."""
+        """Leave a receipt; `at` is its moment (seconds since the epoch), now if not given."""
         decision = Decision(
             tenant=tenant,
             adapter=adapter,
@@ -83,6 +84,7 @@ class Decisions:
             job_id=job_id,
             evidence=evidence or {},
             expected=expected or {},
+            created_at=now() if at is None else at,
         )
         with self._database.write() as session:
             session.add(decision)

@@ -21,11 +21,12 @@ LATEST = 253_402_300_799
 LONGEST_TEXT = 200
 
 LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "max_concurrent")
+ROLLOUTS = ("staged", "direct")
 _SWITCHES = ("store_text", "auto_promote", "auto_retrain")
 
 
 def check_tenant(fields: Mapping[str, object]) -> None:
-    """A tenant's limits, weight and switches, as far as they are named. Raises InvalidValue."""
+    """A tenant's fields, as far as they are named. Raises InvalidValue."""
     for name in LIMITS:
         if fields.get(name) is not None:
             check_whole(name, fields[name], 1, LARGEST)
@@ -34,6 +35,8 @@ def check_tenant(fields: Mapping[str, object]) -> None:
     for name in _SWITCHES:
         if name in fields and not isinstance(fields[name], bool):
             raise InvalidValue(name, fields[name], "true or false")
+    if "rollout" in fields:
+        check_choice("rollout", fields["rollout"], ROLLOUTS)
 
 
 def check_whole(field: str, value: object, low: int, high: int) -> None:

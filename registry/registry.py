@@ -11,6 +11,7 @@ from registry.engines import Engines
 from registry.exchanges import Exchanges
 from registry.files import Files
 from registry.jobs import Jobs
+from registry.outcomes import Outcomes
 from registry.retention import Retention
 from registry.signals import Signals
 from registry.snapshot import Snapshot
@@ -33,6 +34,7 @@ class Registry:
         self.jobs = Jobs(database)
         self.files = Files(database)
         self.exchanges = Exchanges(database)
+        self.outcomes = Outcomes(database)
         self.signals = Signals(database)
         self.retention = Retention(database)
         self.decisions = Decisions(database)

@@ -37,6 +37,9 @@ class Tenant(Base):
     """Whether prompts and answers are kept; retraining from feedback needs it."""
     auto_promote: Mapped[bool] = mapped_column(default=True)
     auto_retrain: Mapped[bool] = mapped_column(default=True)
+    rollout: Mapped[str] = mapped_column(default="staged", server_default="staged")
+    """How a version that the loop trained takes another's place: "staged" (shadow, canary, live)
+    or "direct". What people train or promote is always direct."""
     cache_salt: Mapped[str] = mapped_column(default=lambda: secrets.token_hex(16))
     """Separates this tenant's prefix cache from everybody else's."""
 
@@ -98,6 +101,7 @@ class Tenants:
         store_text: bool = False,
         auto_promote: bool = True,
         auto_retrain: bool = True,
+        rollout: str = "staged",
     ) -> Tenant:
         """Raises InvalidName, InvalidValue, AlreadyExists."""
         check_name("tenant", name)
@@ -110,6 +114,7 @@ class Tenants:
             "store_text": store_text,
             "auto_promote": auto_promote,
             "auto_retrain": auto_retrain,
+            "rollout": rollout,
         }
         check_tenant(fields)
         tenant = Tenant(name=name, **fields)

@@ -23,6 +23,7 @@ from typing import Any
 import structlog
 
 from monitoring.metrics import Metrics
+from monitoring.rollouts import is_staged
 from registry import Registry
 from registry.aliases import Alias
 from registry.engines import Engine
@@ -102,6 +103,12 @@ class Swapper:
             return
         tenant = await asyncio.to_thread(self._registry.tenants.get, version.tenant)
         worth = version.verdict == "promote" and version.step is None
+        if (
+            worth
+            and not requested
+            and await asyncio.to_thread(is_staged, self._registry, tenant, version)
+        ):
+            return  # monitoring's rollouts bring it to traffic; it is checked as shadow or canary
         promoted = requested or (tenant.auto_promote and worth)
         if not (promoted or by_name) or not engines:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -29,6 +29,8 @@ from router.admin.fields import (
 _Limit = Annotated[int, Field(ge=1, le=LARGEST), IsWhole]
 _Weight = Annotated[float, Field(ge=LEAST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False)]
 
+Rollout = Literal["staged", "direct"]
+
 
 class TenantShape(Shape):
     """Who is served, and within which limits. A limit of null is none."""
@@ -45,6 +47,9 @@ class TenantShape(Shape):
     store_text: bool = Field(description="Prompts and answers are kept.")
     auto_promote: bool = Field(description="A version goes live by itself when its gate says so.")
     auto_retrain: bool = Field(description="Trained again by itself when traffic drifted.")
+    rollout: Rollout = Field(
+        description="How what was retrained by itself takes over: by shadow and canary, or at once."
+    )
 
 
 class TenantPage(Page[TenantShape]):
@@ -63,6 +68,7 @@ class NewTenant(Body):
     store_text: bool = False
     auto_promote: bool = True
     auto_retrain: bool = True
+    rollout: Rollout = "staged"
 
 
 class TenantChange(Body):
@@ -77,6 +83,7 @@ class TenantChange(Body):
     store_text: bool = Field(default_factory=left_out)
     auto_promote: bool = Field(default_factory=left_out)
     auto_retrain: bool = Field(default_factory=left_out)
+    rollout: Rollout = Field(default_factory=left_out)
 
 
 def routes(registry: Registry) -> APIRouter:
@@ -136,4 +143,5 @@ def shape(tenant: Tenant) -> TenantShape:
         store_text=tenant.store_text,
         auto_promote=tenant.auto_promote,
         auto_retrain=tenant.auto_retrain,
+        rollout=cast("Rollout", tenant.rollout),
     )

@@ -82,12 +82,20 @@ def candidate(
     *,
     verdict: str = "promote",
     reasons: dict[str, Any] | None = None,
+    job_id: str | None = None,
 ) -> Version:
     """Publish a folder's files and a candidate for them."""
     digest = registry.store.publish(folder)
     manifest = json.loads((folder / "switchyard.json").read_text())
     return registry.versions.publish(
-        "acme", "triage", digest, manifest=manifest, evaluation={}, verdict=verdict, reasons=reasons
+        "acme",
+        "triage",
+        digest,
+        manifest=manifest,
+        evaluation={},
+        verdict=verdict,
+        reasons=reasons,
+        job_id=job_id,
     )
 
 

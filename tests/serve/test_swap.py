@@ -52,11 +52,12 @@ class Scene:
     def candidate(self, *, known: bool = True, **options: Any) -> Version:
         """A candidate; `known` says whether the engine's resolver would load it."""
         verdict, reasons = options.pop("verdict", "promote"), options.pop("reasons", None)
+        job_id = options.pop("job_id", None)
         self._folders += 1
         folder = adapter_folder(
             self.folder / f"adapter-{self._folders}", seed=self._folders, **options
         )
-        version = candidate(self.registry, folder, verdict=verdict, reasons=reasons)
+        version = candidate(self.registry, folder, verdict=verdict, reasons=reasons, job_id=job_id)
         if known:
             self.fake.adapters.add(version.served_name)
         return version
@@ -200,6 +201,22 @@ async def test_a_tenant_that_promotes_by_hand_is_asked_first(scene: Scene) -> No
 
 
 # What doesn't
+
+
+async def test_what_the_loop_trained_waits_for_its_rollout_and_a_person_may_shorten_it(
+    scene: Scene,
+) -> None:
+    first = scene.candidate()
+    await scene.swapper.tick()
+    assert scene.live() == first.digest
+    file = scene.registry.upload("acme", "train.jsonl", b"{}")
+    job = scene.registry.jobs.enqueue("acme", "triage", file, trigger="controller")
+    second = scene.candidate(job_id=job.id)
+    await scene.swapper.tick()
+    assert (scene.live(), scene.state(second)) == (first.digest, "candidate")
+    scene.registry.versions.force(second.digest, "ada")
+    await scene.swapper.tick()
+    assert scene.live() == second.digest
 
 
 @pytest.mark.parametrize("verdict", ["reject", "insufficient"])

@@ -1,0 +1,275 @@
+"""Rollouts: what the loop trained takes over step by step, or is stopped before it does harm.
+
+Looks at one adapter's rows, asks `rollout.next_step`, and does what it says. Keeps nothing: where a
+challenger stands is in its alias (shadow, canary, weight) and its receipts, and the evidence is
+computed from exchanges each time. Every step changes rows first and then leaves its receipt; one
+that was killed between the two is found by the receipt that is missing.
+
+The engine's effect and parity check stays the swapper's (serve/): a challenger meets no traffic
+before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from monitoring.harm import CHALLENGER, CHAMPION, Reading, compare
+from monitoring.metrics import Metrics
+from monitoring.rollout import CHANNELS, Step, Trial, next_step
+from monitoring.settings import ControllerSettings
+from registry import Registry
+from registry.adapters import Adapter
+from registry.aliases import Alias
+from registry.decisions import Decision
+from registry.errors import InvalidTransition, NotFound
+from registry.outcomes import Outcome
+from registry.tenants import Tenant
+from registry.versions import Version
+
+log = structlog.get_logger("switchyard.rollouts")
+
+_STEPS = ("shadow", "canary", "promote", "reject", "rollback")
+_CANARY_UNAVAILABLE = "canary-unavailable"
+"""router.fallback's word for a canary that could not answer: the live version did."""
+_LIVE_UNAVAILABLE = ("version-unavailable", "engine-error", "deadline")
+"""Its words for a live version that could not: the one before it did, or the base."""
+
+
+def is_staged(registry: Registry, tenant: Tenant, version: Version) -> bool:
+    """Whether a version goes to traffic by steps: the loop trained it, its tenant wants it so, and
+    another version is live that it would replace."""
+    if tenant.rollout != "staged" or version.job_id is None:
+        return False
+    try:
+        if registry.jobs.get(version.job_id).trigger != "controller":
+            return False
+    except NotFound:
+        return False
+    aliases = registry.aliases.of_adapter(version.tenant, version.adapter)
+    return any(alias.live not in (None, version.digest) for alias in aliases)
+
+
+class Rollouts:
+    """The rollouts of all adapters. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: ControllerSettings,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+
+    def attend(self, tenant: Tenant, adapter: Adapter) -> None:
+        """Take one adapter's challenger a step further, if there is one. Raises the registry's."""
+        aliases = self._registry.aliases.of_adapter(tenant.name, adapter.name)
+        if not any(alias.live for alias in aliases):
+            return
+        receipts = self._registry.decisions.all(tenant.name, adapter.name)
+        self._finish(aliases, receipts)
+        challenger = self._challenger(tenant, adapter)
+        if challenger is None:
+            return
+        mine = [d for d in receipts if d.digest == challenger.digest and d.kind in _STEPS]
+        on = [a for a in aliases if challenger.digest in (a.shadow, a.canary)]
+        if challenger.state != "candidate" and not on:
+            return  # a person took it off its traffic: it is theirs now
+        trial = self._trial(challenger, on, mine)
+        step = next_step(trial, self._settings.rollout)
+        if step.kind == "reject":
+            self._reject(challenger, on, trial, step)
+        elif step.kind == "promote":
+            self._promote(challenger, aliases, trial, step)
+        elif step.kind in ("shadow", "canary"):
+            self._enter(challenger, aliases, trial, step)
+
+    def _challenger(self, tenant: Tenant, adapter: Adapter) -> Version | None:
+        """The one under way, or else the oldest that waits."""
+        versions = self._registry.versions.all(tenant.name, adapter.name)
+        for states in (("shadow", "canary"), ("candidate",)):
+            for version in sorted(versions, key=lambda v: (v.state_at, v.digest)):
+                waits = version.verdict == "promote" and tenant.auto_promote
+                if (
+                    version.state in states
+                    and (version.state != "candidate" or waits)
+                    and not version.reasons.get("requested_by")
+                    and is_staged(self._registry, tenant, version)
+                ):
+                    return version
+        return None
+
+    def _trial(
+        self, challenger: Version, on: Sequence[Alias], receipts: Sequence[Decision]
+    ) -> Trial:
+        if not on:
+            return Trial("new", None, bool(challenger.certificate), 0, 0.0, {})
+        weights = [a.canary_weight for a in on if a.canary == challenger.digest]
+        stage, weight = ("canary", min(weights)) if weights else ("shadow", None)
+        steps = [d for d in receipts if d.kind in ("shadow", "canary")]
+        last = steps[0] if steps else None
+        if last is None or (last.kind, last.evidence.get("weight")) != (stage, weight):
+            # Killed between step and receipt, or a person moved it.
+            last = self._record(challenger, stage, "found-there", {"weight": weight})
+            steps = [last, *steps]
+        outcomes = self._registry.outcomes.of(
+            challenger.tenant, challenger.adapter, steps[-1].created_at
+        )
+        role = "canary" if stage == "canary" else "shadow"
+        answers = sum(
+            o.digest == challenger.digest and o.role == role and o.created_at >= last.created_at
+            for o in outcomes
+        )
+        champion = next((a.live for a in on if a.live), None)
+        return Trial(
+            stage=stage,
+            weight=weight,
+            certified=bool(challenger.certificate),
+            answers=answers,
+            since_s=self._clock() - last.created_at,
+            readings=readings(outcomes, champion, challenger.digest, self._settings.rollout.margin),
+        )
+
+    def _enter(
+        self, challenger: Version, aliases: Iterable[Alias], trial: Trial, step: Step
+    ) -> None:
+        fields: dict[str, object]
+        if step.kind == "shadow":
+            fields = {
+                "shadow": challenger.digest,
+                "shadow_share": self._settings.rollout_shadow_share,
+            }
+            weight = None
+        else:
+            weight = step.weight
+            fields = {"shadow": None, "canary": challenger.digest, "canary_weight": weight}
+        for alias in aliases:
+            if alias.live is not None:
+                self._registry.aliases.update(alias.tenant, alias.name, **fields)
+        evidence = {"weight": weight, "reason": step.reason, **_shown(trial)}
+        self._record(challenger, step.kind, step.rule, evidence)
+
+    def _promote(
+        self, challenger: Version, aliases: Iterable[Alias], trial: Trial, step: Step
+    ) -> None:
+        for alias in aliases:
+            if alias.live is not None:
+                self._registry.aliases.flip(alias.tenant, alias.name, challenger.digest)
+        self._record(challenger, "promote", step.rule, {"reason": step.reason, **_shown(trial)})
+        self._metrics.swaps_total.labels("promoted").inc()
+
+    def _reject(self, challenger: Version, on: Iterable[Alias], trial: Trial, step: Step) -> None:
+        """The state first: from then on no router gives it anything."""
+        summary = f"stopped in its rollout: {step.reason}"
+        try:
+            self._registry.versions.move(
+                challenger.digest, "rejected", {"rejected_because": summary}
+            )
+        except InvalidTransition:  # a person was faster
+            return
+        self._clear(on, challenger.digest)
+        evidence = {"weight": trial.weight, "reason": step.reason, **_shown(trial)}
+        self._record(challenger, "reject", step.rule, evidence)
+        self._metrics.swaps_total.labels("rejected").inc()
+
+    def _finish(self, aliases: Sequence[Alias], receipts: Sequence[Decision]) -> None:
+        """Do what a killed controller left undone after its first row."""
+        seen: set[str] = set()
+        for receipt in receipts:  # the newest first
+            digest = receipt.digest
+            if digest is None or digest in seen or receipt.kind not in _STEPS:
+                continue
+            seen.add(digest)
+            if receipt.kind not in ("shadow", "canary"):
+                continue
+            try:
+                version = self._registry.versions.get(digest)
+            except NotFound:
+                continue
+            reason = {"reason": "a step that had been cut short was finished"}
+            if version.state == "rejected":
+                self._clear(aliases, digest)
+                self._record(version, "reject", "rollout-finished", reason)
+            elif version.state == "live":
+                for alias in aliases:
+                    if alias.live is not None and digest in (alias.canary, alias.shadow):
+                        self._registry.aliases.flip(alias.tenant, alias.name, digest)
+                self._record(version, "promote", "rollout-finished", reason)
+
+    def _clear(self, aliases: Iterable[Alias], digest: str) -> None:
+        for alias in aliases:
+            fields: dict[str, object] = {}
+            if alias.canary == digest:
+                fields["canary"] = None
+            if alias.shadow == digest:
+                fields["shadow"] = None
+            if fields:
+                self._registry.aliases.update(alias.tenant, alias.name, **fields)
+
+    def _record(self, version: Version, kind: str, rule: str, evidence: dict[str, Any]) -> Decision:
+        receipt = self._registry.decisions.record(
+            version.tenant,
+            version.adapter,
+            kind,
+            rule,
+            digest=version.digest,
+            job_id=version.job_id,
+            evidence=evidence,
+            at=self._clock(),
+        )
+        self._metrics.decisions_total.labels(kind).inc()
+        log.info(kind, version=version.served_name, tenant=version.tenant, rule=rule)
+        return receipt
+
+
+def readings(
+    outcomes: Iterable[Outcome], champion: str | None, challenger: str, margin: float
+) -> dict[str, Reading]:
+    """By channel (rollout.CHANNELS), the comparison of two versions' outcomes."""
+    sides: dict[str, list[tuple[str, float]]] = {name: [] for name in CHANNELS}
+    for outcome in outcomes:
+        side = _side(outcome, champion, challenger)
+        if side is None:
+            continue
+        for name, harm in _harms(outcome, side):
+            sides[name].append((side, harm))
+    return {name: compare(found, margin) for name, found in sides.items() if found}
+
+
+def _side(outcome: Outcome, champion: str | None, challenger: str) -> str | None:
+    if outcome.digest == challenger or outcome.fallback == _CANARY_UNAVAILABLE:
+        return CHALLENGER
+    if outcome.digest == champion and outcome.role == "live":
+        return CHAMPION
+    return CHAMPION if outcome.fallback in _LIVE_UNAVAILABLE else None
+
+
+def _harms(outcome: Outcome, side: str) -> list[tuple[str, float]]:
+    """(channel, harm 0…1) of what can be said of one request."""
+    failed = outcome.status >= 500 or outcome.fallback != ""
+    found = [("failed", float(failed))]
+    if failed:
+        return found  # whoever answered, if anyone did, was not the one that is judged
+    if outcome.valid is not None:
+        found.append(("invalid", float(not outcome.valid)))
+    if outcome.refused is not None:
+        found.append(("refused", float(outcome.refused)))
+    if outcome.corrected:
+        found.append(("disliked", 1.0))
+    elif outcome.rating is not None:
+        found.append(("disliked", (1.0 - outcome.rating) / 2.0))
+    return found
+
+
+def _shown(trial: Trial) -> dict[str, Any]:
+    return {
+        "answers": trial.answers,
+        "harm": {name: reading.json() for name, reading in trial.readings.items()},
+    }

@@ -1,0 +1,19 @@
+"""How a version that the loop trained gets to traffic: step by step, or at once."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("tenants") as table:
+        table.add_column(sa.Column("rollout", sa.String(), nullable=False, server_default="staged"))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("tenants") as table:
+        table.drop_column("rollout")

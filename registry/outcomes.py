@@ -1,0 +1,77 @@
+"""Outcomes: what became of an adapter's requests, in the order in which they came. No text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, select
+
+from registry.database import Database
+from registry.exchanges import Exchange, Feedback
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One request that a model was asked for. `digest` is who answered (None: the base)."""
+
+    number: int
+    digest: str | None
+    role: str
+    """As `Exchange.role`: "live", "canary", "shadow" or ""."""
+    fallback: str
+    status: int
+    valid: bool | None
+    refused: bool | None
+    rating: float | None
+    """-1 (bad) … 1 (good), where a person said so."""
+    corrected: bool
+    created_at: float
+
+
+class Outcomes:
+    """Outcomes in the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(
+        self,
+        tenant: str,
+        adapter: str,
+        since: float,
+        until: float | None = None,
+        limit: int = 50_000,
+    ) -> list[Outcome]:
+        """Of an adapter's requests from `since` to before `until` (seconds since the epoch), the
+        newest `limit`, oldest first. Refused ones (4xx) are left out: no model saw them."""
+        query = (
+            select(
+                Exchange.number,
+                Exchange.digest,
+                Exchange.role,
+                Exchange.fallback,
+                Exchange.status,
+                Exchange.valid,
+                Exchange.refused,
+                Feedback.rating,
+                Feedback.correction.is_not(None),
+                Exchange.created_at,
+            )
+            .outerjoin(Feedback, and_(Feedback.exchange_id == Exchange.id))
+            .where(
+                Exchange.tenant == tenant,
+                Exchange.adapter == adapter,
+                Exchange.created_at >= since,
+                (Exchange.status < 400) | (Exchange.status >= 500),
+            )
+            .order_by(Exchange.number.desc())
+            .limit(limit)
+        )
+        if until is not None:
+            query = query.where(Exchange.created_at < until)
+        with self._database.read() as session:
+            rows = session.execute(query).all()
+        return [
+            Outcome(*first, corrected=bool(corrected), created_at=at)
+            for *first, corrected, at in reversed(rows)
+        ]

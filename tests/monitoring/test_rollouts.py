@@ -1,0 +1,268 @@
+"""Rollouts on a real registry: a retrained version's way to traffic, and off it again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from monitoring.metrics import Metrics
+from monitoring.rollouts import Rollouts, is_staged
+from monitoring.settings import ControllerSettings
+from registry import Registry
+from registry.aliases import Alias
+from registry.decisions import Decision
+from registry.errors import RegistryError
+from registry.exchanges import Exchange
+from tests.monitoring.scene import Clock
+
+SETTINGS = ControllerSettings(rollout_shadow=20, rollout_requests=10, rollout_patience_s=1000)
+OLD, NEW = "a" * 64, "b" * 64
+
+
+class Stage:
+    """`acme` with `support` live, and a version that the loop trained."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.clock = Clock()
+        self.numbers = itertools.count()
+        registry.tenants.create("acme")
+        registry.adapters.create("acme", "support", "tiny")
+        registry.aliases.ensure("acme", "support", "support")
+        self._trained(OLD, "cli")
+        registry.versions.certify(OLD, {"passed": True})
+        registry.aliases.flip("acme", "support", OLD)
+        self._trained(NEW, "controller")
+        self.rollouts = self.restarted()
+
+    def restarted(self) -> Rollouts:
+        """As after a crash."""
+        return Rollouts(self.registry, SETTINGS, Metrics(), clock=self.clock)
+
+    def _trained(self, digest: str, trigger: str) -> None:
+        file = self.registry.upload("acme", "train.jsonl", b"{}")
+        job = self.registry.jobs.enqueue("acme", "support", file, trigger=trigger)
+        assert self.registry.jobs.lease("worker-1") is not None
+        self.registry.versions.publish(
+            "acme", "support", digest, manifest={}, evaluation={}, verdict="promote", job_id=job.id
+        )
+        self.registry.jobs.succeed(job.id, "worker-1", digest)
+
+    def attend(self) -> Alias:
+        """One look at the adapter."""
+        tenant = self.registry.tenants.get("acme")
+        self.clock.now += 1
+        self.rollouts.attend(tenant, self.registry.adapters.get("acme", "support"))
+        return self.alias
+
+    @property
+    def alias(self) -> Alias:
+        return self.registry.aliases.get("acme", "support")
+
+    @property
+    def state(self) -> str:
+        return self.registry.versions.get(NEW).state
+
+    def certify(self) -> None:
+        """The swapper's part."""
+        self.registry.versions.certify(NEW, {"passed": True})
+
+    def send(
+        self, count: int, digest: str, role: str, *, valid: bool = True, fallback: str = ""
+    ) -> None:
+        """Answers that the router recorded."""
+        self.clock.now += 1
+        self.registry.exchanges.add(
+            [
+                Exchange(
+                    id=f"chatcmpl-{next(self.numbers)}",
+                    tenant="acme",
+                    alias="support",
+                    adapter="support",
+                    digest=digest,
+                    served="adapter",
+                    role=role,
+                    fallback=fallback,
+                    status=200,
+                    latency_ms=5.0,
+                    valid=valid,
+                    created_at=self.clock.now,
+                )
+                for _ in range(count)
+            ]
+        )
+
+    def both(self, count: int, *, valid: bool = True, role: str = "canary") -> None:
+        """Traffic in turns: the old version answers well, the new one as said."""
+        for _ in range(count):
+            self.send(1, OLD, "live")
+            self.send(1, NEW, role, valid=valid)
+
+    def receipts(self) -> list[Decision]:
+        """Of the new version, oldest first."""
+        found = self.registry.decisions.all("acme", "support")
+        return [d for d in reversed(found) if d.digest == NEW]
+
+    def steps(self) -> list[tuple[str, float | None]]:
+        return [(d.kind, d.evidence.get("weight")) for d in self.receipts()]
+
+
+@pytest.fixture
+def stage(sqlite_registry: Registry) -> Stage:
+    return Stage(sqlite_registry)
+
+
+def _to(stage: Stage, weight: float) -> Alias:
+    """Bring the new version, which does no harm, to a share of traffic."""
+    stage.attend()
+    stage.certify()
+    stage.both(20, role="shadow")
+    for _ in range(3):
+        alias = stage.attend()
+        if alias.canary_weight == weight:
+            return alias
+        stage.both(10)
+    raise AssertionError(f"no canary of {weight}: {stage.steps()}")
+
+
+def test_a_good_version_gets_to_traffic_step_by_step(stage: Stage) -> None:
+    alias = stage.attend()
+    assert (alias.shadow, alias.shadow_share, alias.canary) == (NEW, 0.2, None)
+    stage.both(20, role="shadow")
+    assert stage.attend().canary is None, "the engine has not checked it yet"
+    stage.certify()
+    alias = stage.attend()
+    assert (alias.shadow, alias.canary, alias.canary_weight) == (None, NEW, 0.01)
+    for weight in (0.1, 0.5):
+        stage.both(10)
+        assert stage.attend().canary_weight == weight
+    stage.both(10)
+    assert stage.attend().live == OLD, "no harm of 5 % is not proven yet"
+    stage.both(80)
+    alias = stage.attend()
+    assert (alias.live, alias.previous, alias.canary) == (NEW, OLD, None)
+    assert stage.state == "live"
+    assert stage.steps() == [
+        ("shadow", None), ("canary", 0.01), ("canary", 0.1), ("canary", 0.5), ("promote", None)
+    ]  # fmt: skip
+    assert stage.receipts()[-1].rule == "no-harm-proven"
+    stage.attend()
+    assert len(stage.steps()) == 5, "it is over"
+
+
+def test_a_shadow_whose_answers_are_out_of_form_meets_no_client(stage: Stage) -> None:
+    stage.attend()
+    stage.certify()
+    stage.both(20, role="shadow", valid=False)
+    alias = stage.attend()
+    assert (alias.live, alias.shadow, alias.canary) == (OLD, None, None)
+    assert stage.state == "rejected"
+    last = stage.receipts()[-1]
+    assert (last.kind, last.rule) == ("reject", "shadow-harm:invalid")
+    assert last.evidence["harm"]["invalid"]["challenger"] == 1.0
+
+
+def test_a_canary_that_turns_bad_is_stopped_within_two_dozen_answers(stage: Stage) -> None:
+    _to(stage, 0.1)
+    harmed = 0
+    while stage.state == "canary":
+        harmed += 1
+        assert harmed <= 24
+        stage.both(1, valid=False)
+        stage.attend()
+    assert stage.alias.live == OLD
+    assert stage.receipts()[-1].rule == "canary-harm:invalid"
+
+
+def test_a_canary_that_no_engine_serves_is_stopped(stage: Stage) -> None:
+    _to(stage, 0.01)
+    for _ in range(40):
+        stage.send(1, OLD, "live")
+        stage.send(1, OLD, "live", fallback="canary-unavailable")
+    stage.attend()
+    assert stage.receipts()[-1].rule == "canary-harm:failed"
+
+
+def test_what_a_person_corrected_counts_against_a_version(stage: Stage) -> None:
+    _to(stage, 0.01)
+    stage.both(40)
+    stage.registry.outcomes.of("acme", "support", 0.0)
+    rows = stage.registry.exchanges.since(0)
+    for row in [row for row in rows if row.role in ("canary", "live")][-80:]:
+        if row.digest == NEW:
+            stage.registry.exchanges.give_feedback("acme", row.id, correction="another")
+        else:
+            stage.registry.exchanges.give_feedback("acme", row.id, rating=1.0)
+    stage.attend()
+    assert stage.receipts()[-1].rule == "canary-harm:disliked"
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        lambda registry: registry.tenants.update("acme", rollout="direct"),
+        lambda registry: registry.tenants.update("acme", auto_promote=False),
+        lambda registry: registry.versions.force(NEW, "ada"),
+    ],
+    ids=["direct", "a person must approve", "a person approved"],
+)
+def test_what_is_not_the_loops_to_bring_in_is_left_alone(
+    stage: Stage, otherwise: Callable[[Registry], object]
+) -> None:
+    otherwise(stage.registry)
+    stage.attend()
+    assert stage.receipts() == []
+    assert stage.state == "candidate"
+
+
+def test_what_people_trained_is_not_staged(stage: Stage) -> None:
+    tenant = stage.registry.tenants.get("acme")
+    assert is_staged(stage.registry, tenant, stage.registry.versions.get(NEW))
+    assert not is_staged(stage.registry, tenant, stage.registry.versions.get(OLD))
+
+
+def test_a_canary_that_a_person_took_away_stays_away(stage: Stage) -> None:
+    _to(stage, 0.1)
+    stage.registry.aliases.update("acme", "support", canary=None)
+    assert stage.attend().canary is None
+    assert stage.state == "canary"
+
+
+@pytest.mark.parametrize("killed_after", range(4))
+@pytest.mark.parametrize("valid", [True, False], ids=["promoted", "rejected"])
+def test_a_controller_killed_between_two_rows_goes_on_where_it_was(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, killed_after: int, valid: bool
+) -> None:
+    _to(stage, 0.5)
+    stage.both(100, valid=valid)
+    writes = itertools.count()
+
+    def once(write: Callable[..., object]) -> Callable[..., object]:
+        def written(*args: object, **kwargs: object) -> object:
+            if next(writes) == killed_after:
+                raise RegistryError("killed")
+            return write(*args, **kwargs)
+
+        return written
+
+    with monkeypatch.context() as patch:
+        for noun, names in (
+            (stage.registry.aliases, ("flip", "update")),
+            (stage.registry.versions, ("move",)),
+            (stage.registry.decisions, ("record",)),
+        ):
+            for name in names:
+                patch.setattr(noun, name, once(getattr(noun, name)))
+        try:
+            stage.attend()
+        except RegistryError:
+            stage.rollouts = stage.restarted()
+    stage.attend()
+    alias = stage.attend()
+    assert alias.live == (NEW if valid else OLD)
+    assert alias.canary is None
+    assert stage.state == ("live" if valid else "rejected")
+    ends = [d.kind for d in stage.receipts() if d.kind in ("promote", "reject")]
+    assert ends == ["promote" if valid else "reject"], "one receipt, however often it was killed"
