@@ -71,7 +71,4 @@ class Outcomes:
             query = query.where(Exchange.created_at < until)
         with self._database.read() as session:
             rows = session.execute(query).all()
-        return [
-            Outcome(*first, corrected=bool(corrected), created_at=at)
-            for *first, corrected, at in reversed(rows)
-        ]
+        return [Outcome(*row) for row in reversed(rows)]
