@@ -17,13 +17,13 @@ from registry import Registry
 _log = structlog.get_logger("switchyard.controller")
 DAY_S = 86400.0
 _EVERY_S = 600.0
-_AT_ONCE = 1000
 _STEPS = 10
 """In one tick; what is left then goes in the next."""
 
 
 class Forgetting:
-    """`tick` as often as you like; it blocks. `clock` gives seconds since the epoch."""
+    """`tick` as often as you like; it blocks. `clock` gives seconds since the epoch, `at_once` is
+    how many exchanges a step takes."""
 
     def __init__(
         self,
@@ -31,7 +31,9 @@ class Forgetting:
         settings: ControllerSettings,
         *,
         clock: Callable[[], float] = time.time,
+        at_once: int = 1000,
     ) -> None:
+        self._at_once = at_once
         self._retention = registry.retention
         self._settings = settings
         self._clock = clock
@@ -51,15 +53,15 @@ class Forgetting:
             since = self._text_until
 
             def forget_text() -> int:
-                return self._retention.forget_text_before(before, since, _AT_ONCE)
+                return self._retention.forget_text_before(before, since, self._at_once)
 
-            text, done = _in_steps(forget_text)
+            text, done = self._in_steps(forget_text)
             if done:
                 self._text_until = before
         if self._settings.keep_exchanges_days:
             oldest = now - self._settings.keep_exchanges_days * DAY_S
-            rows, all_gone = _in_steps(
-                lambda: self._retention.forget_before(oldest, limit=_AT_ONCE)
+            rows, all_gone = self._in_steps(
+                lambda: self._retention.forget_before(oldest, limit=self._at_once)
             )
             done = done and all_gone
         if text or rows:
@@ -67,13 +69,12 @@ class Forgetting:
         if done:
             self._due = now + _EVERY_S
 
-
-def _in_steps(forget: Callable[[], int]) -> tuple[int, bool]:
-    """(how many went, whether that was all)."""
-    total = 0
-    for _ in range(_STEPS):
-        went = forget()
-        total += went
-        if went < _AT_ONCE:
-            return total, True
-    return total, False
+    def _in_steps(self, forget: Callable[[], int]) -> tuple[int, bool]:
+        """(how many went, whether that was all)."""
+        total = 0
+        for _ in range(_STEPS):
+            went = forget()
+            total += went
+            if went < self._at_once:
+                return total, True
+        return total, False

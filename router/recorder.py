@@ -107,6 +107,7 @@ class Recorder:
         except TimeoutError:
             self._metrics.exchanges_dropped_total.inc(len(self._pending))
             _log.warning("exchanges lost at shutdown", count=len(self._pending))
+            self._pending.clear()
         self._scribe.close()
 
     async def _write(self, batch: list[Call]) -> None:

@@ -55,10 +55,8 @@ def test_nothing_goes_where_everything_is_kept_for_ever(sqlite_registry: Registr
 
 
 def test_more_than_one_tick_may_take_is_left_for_the_next(sqlite_registry: Registry) -> None:
-    most = forgetting._STEPS * forgetting._AT_ONCE
-    sqlite_registry.tenants.create("acme")
-    sqlite_registry.exchanges.add([vars(make_exchange(n)) for n in range(most + 7)])
-    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: 100.0 * DAY_S)
+    fill(sqlite_registry, 2 * forgetting._STEPS + 7)
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: 100.0 * DAY_S, at_once=2)
     forgetful.tick()
     assert len(days_of(sqlite_registry)) == 7
     forgetful.tick()
