@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
-_MOST = 64
+_MOST = 128
 
 
 class Busy(Exception):
@@ -25,7 +25,7 @@ class Busy(Exception):
 
 class Scribe:
     """`do` from an event loop. The thread starts with the first task and ends with the process, or
-    with `close`, once it is through. At most 64 tasks wait, given up ones among them."""
+    with `close`, once it is through. At most 128 tasks wait, given up ones among them."""
 
     def __init__(self, name: str) -> None:
         self._name = name
