@@ -91,6 +91,12 @@ def _methods(_: argparse.Namespace) -> list[Report]:
     return methods.main()
 
 
+def _signals(chosen: argparse.Namespace) -> list[Report]:
+    from bench import signals
+
+    return signals.main(chosen.rounds)
+
+
 def _train(chosen: argparse.Namespace) -> list[Report]:
     from bench import train
 
@@ -105,6 +111,7 @@ RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
     "fairness": _fairness,
     "methods": _methods,
     "train": _train,
+    "signals": _signals,
 }
 
 

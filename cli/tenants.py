@@ -159,6 +159,30 @@ def delete(
     print(f"deleted tenant {name}")
 
 
+@tenant.command()
+def forget(
+    context: typer.Context,
+    name: Name,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="Signals and ratings stay, the text goes.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a tenant's exchanges and feedback, or only the text in them."""
+    with opened(context) as registry:
+        registry.tenants.get(name)
+        if not yes:
+            what = "the text of all exchanges and feedback" if text_only else "all exchanges"
+            typer.confirm(f"Delete {what} of {name}?", abort=True)
+        gone = registry.retention.forget(name, text_only=text_only)
+    if as_json:
+        render.emit({"name": name, "exchanges": gone.exchanges, "feedback": gone.feedback})
+    else:
+        what = "the text of " if text_only else ""
+        print(f"deleted {what}{gone.exchanges} exchanges of {name}, feedback on {gone.feedback}")
+
+
 def shown(found: Tenant) -> dict[str, Any]:
     """A tenant without its cache salt, which is nobody's business."""
     return render.fields(found, without=["cache_salt"])

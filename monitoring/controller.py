@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from monitoring import retrain_set
+from monitoring.forgetting import Forgetting
 from monitoring.metrics import JOB_STATES, Metrics
 from monitoring.receipts import expected_gain, realised_gain
 from monitoring.rollouts import Rollouts
@@ -47,6 +48,7 @@ class Controller:
         self._metrics = metrics
         self._clock = clock
         self._rollouts = Rollouts(registry, settings, metrics, clock=clock)
+        self._forgetting = Forgetting(registry, settings, clock=clock)
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
 
@@ -69,6 +71,7 @@ class Controller:
         self._score_receipts()
         self._show_registry()
         self._show_drift()
+        self._forgetting.tick()
         self._metrics.last_tick_timestamp_seconds.set(self._clock())
 
     def shutdown(self, timeout: float = 10.0) -> None:

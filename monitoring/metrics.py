@@ -26,6 +26,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from monitoring.answer_metrics import AnswerMetrics
 from monitoring.labels import NOBODY, Bound, Family
 from monitoring.replica_metrics import ReplicaMetrics
 
@@ -169,6 +170,7 @@ class Metrics:
         )
 
         self.replicas = ReplicaMetrics(self.registry, PREFIX, engine)
+        self.answers = AnswerMetrics(self.registry, PREFIX, tenant)
 
         # Swapper and engines
         self.swaps_total = Family(
@@ -269,7 +271,7 @@ class Metrics:
         self._per_tenant = (
             self.requests_total, self.request_duration_seconds, self.time_to_first_token_seconds,
             self.tokens_total, self.fallbacks_total, self.errors_total, self.in_flight,
-            self.rate_limited_total,
+            self.rate_limited_total, *self.answers.families,
             self.parity_abs_logprob, self.effect_abs_logprob, self.train_loss,
             self.drift_statistic, self.drift_threshold, self.drift_active,
             self.drift_reference_prompts, self.corrections_pending, self.version_info,
@@ -335,6 +337,7 @@ class Metrics:
         self.in_flight.labels(name)
         for limit in LIMITS:
             self.rate_limited_total.labels(name, limit)
+        self.answers.at_zero(name)
         self.drift_active.labels(name)
         self.corrections_pending.labels(name)
 

@@ -46,6 +46,10 @@ class ControllerSettings:
     """Seconds after which a step ends with the answers that came, where there was no harm."""
     read_limit: int = field(default=5000, metadata={"range": (1, 100_000)})
     """Exchanges read for one adapter in one tick."""
+    keep_text_days: float = field(default=30.0, metadata={"range": (0, 36500)})
+    """Days that opted-in text of exchanges is kept; 0 keeps it for ever."""
+    keep_exchanges_days: float = field(default=365.0, metadata={"range": (0, 36500)})
+    """Days that exchanges are kept, with what was said of them; 0 keeps them for ever."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for weights that are none."""

@@ -89,14 +89,13 @@ def repetition(text: str) -> float:
     """Share of an answer's pieces that were there before, at its end (`LOOKED_AT` characters)."""
     text = text[-LOOKED_AT:]
     words = text.split()
-    pieces: list[Any]
     if len(words) * 16 >= len(text):
-        pieces = [*zip(*(words[n:] for n in range(_WORDS)), strict=False)]
+        count = len(words) - _WORDS + 1
+        distinct = len({*zip(*(words[n:] for n in range(_WORDS)), strict=False)})
     else:  # no blanks between words: Chinese, Japanese, Thai, or no language at all
-        pieces = [text[n : n + _SIGNS] for n in range(0, len(text) - _SIGNS + 1, _STEP)]
-    if len(pieces) < _FEWEST:
-        return 0.0
-    return 1.0 - len(set(pieces)) / len(pieces)
+        starts = range(0, len(text) - _SIGNS + 1, _STEP)
+        count, distinct = len(starts), len({text[n : n + _SIGNS] for n in starts})
+    return 1.0 - distinct / count if count >= _FEWEST else 0.0
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

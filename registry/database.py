@@ -169,7 +169,8 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     # ("Serializable isolation / Savepoints") gives this way to emit it ourselves.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    # secure_delete: text that was forgotten must not stay in the file's free pages.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

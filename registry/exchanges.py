@@ -270,7 +270,9 @@ class Exchanges:
         correction: str | None = None,
         messages: JsonObject | None = None,
     ) -> Feedback:
-        """Idempotent by exchange: said again, it replaces what was said. Raises NotFound."""
+        """Idempotent by exchange: said again, it replaces what was said, and a correction that is
+        another one waits for a job again. It belongs to the version that answered, whatever serves
+        now. Raises NotFound."""
         exchange = self.get(tenant, exchange_id)
         with self._database.write() as session:
             queue(session, "feedback")
@@ -283,6 +285,8 @@ class Exchanges:
                     digest=exchange.digest,
                 )
                 session.add(row)
+            if row.correction != correction:
+                row.used_in_job = None
             row.rating, row.label, row.correction = rating, label, correction
             row.messages = messages or exchange.messages
         return row

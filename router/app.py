@@ -70,6 +70,7 @@ def create_app(
     health = health or Health(metrics, settings.stall_s)
     snapshots = Snapshots(settings, registry, metrics)
     recorder = Recorder(settings, registry, metrics, sketch=sketch)
+    desk = feedback.Desk(settings, registry, recorder)
     upstream = Upstream(settings)
     replicas = Replicas(settings)
     limits = open_limits(settings, metrics, books)
@@ -162,7 +163,7 @@ def create_app(
         except InvalidRequest:
             refuse_packed(request.scope)
             raise
-        return await feedback.give(tenant, body, registry, recorder)
+        return await desk.give(tenant, body)
 
     app.include_router(tuning_routes(settings, registry, snapshots, tenant_of))
 

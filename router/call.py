@@ -68,7 +68,27 @@ class Call:
     sent: bool = False
     """Whether an engine was asked: it may be at work before anything of it is seen."""
     kept: list[bytes] = field(default_factory=list)
+    """The answer as its client gets it, for signals and, where its tenant opted in, for keeping."""
+    cut: bool = False
+    """Whether the answer was too long for `kept` to have all of it."""
     ended: float = 0.0
+
+    def keep(self, block: bytes, room: int) -> int:
+        """Keep a part of the answer if there is room for it; the bytes of room that are left."""
+        if len(block) > room:
+            self.cut = True
+            return 0
+        self.kept.append(block)
+        return room - len(block)
+
+    @property
+    def text_bytes(self) -> int:
+        """What it holds of the request's and the answer's text."""
+        return len(self.messages) + sum(map(len, self.kept))
+
+    def forget_text(self) -> None:
+        """Let go of it."""
+        self.messages, self.kept, self.cut = b"", [], True
 
     @property
     def served(self) -> str:

@@ -1,12 +1,16 @@
 """Feedback: what a client says of a completion that it got. The loop's corrections come from here.
 
-Exchanges are written in batches, so what is pending is flushed before an id counts as unknown.
+Exchanges are written in batches, by each process its own: before an id counts as unknown, what is
+pending here is flushed, and the others are given `feedback_wait_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -21,7 +25,10 @@ from router.errors import (
     RegistryUnavailable,
 )
 from router.recorder import Recorder
+from router.scribe import Busy, Scribe
+from router.settings import RouterSettings
 
+_LOOK_S = 0.2
 _Text = Annotated[str, msgspec.Meta(max_length=100_000)]
 
 
@@ -63,14 +70,49 @@ def parse(raw: bytes) -> Body:
     return body
 
 
-async def give(
-    tenant: Tenant, body: Body, registry: Registry, recorder: Recorder
-) -> dict[str, Any]:
-    """Keep it; the response's body. Raises CompletionNotFound, RegistryUnavailable."""
+class Desk:
+    """Takes feedback. Its writes have a thread of their own: where the registry hangs, feedback is
+    refused after `feedback_timeout_s`, and nothing else waits for it."""
 
-    def write() -> dict[str, Any]:
-        row = registry.exchanges.give_feedback(
-            tenant.name,
+    def __init__(self, settings: RouterSettings, registry: Registry, recorder: Recorder) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._recorder = recorder
+        self._scribe = Scribe("feedback")
+
+    async def give(self, tenant: Tenant, body: Body) -> dict[str, Any]:
+        """Keep it; the response's body. Said again, it replaces what was said.
+
+        Raises CompletionNotFound, CompletionUnderWay, RegistryUnavailable.
+        """
+        try:
+            async with asyncio.timeout(self._settings.feedback_timeout_s):
+                return await self._give(tenant, body)
+        except (DatabaseUnavailable, TimeoutError, Busy):
+            raise RegistryUnavailable(
+                "Feedback can't be kept at the moment. Please try again shortly.", retry_after_s=2
+            ) from None
+
+    async def _give(self, tenant: Tenant, body: Body) -> dict[str, Any]:
+        write = partial(self._write, tenant.name, body)
+        with suppress(NotFound):
+            return await self._scribe.do(write)
+        await self._recorder.flush()
+        with suppress(NotFound):
+            return await self._scribe.do(write)
+        if self._recorder.writing.get(body.completion_id) == tenant.name:
+            raise CompletionUnderWay(body.completion_id)
+        # Another process may have served it, and write it when its turn comes.
+        until = time.monotonic() + self._settings.feedback_wait_s
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(_LOOK_S, left))
+            with suppress(NotFound):
+                return await self._scribe.do(write)
+        raise CompletionNotFound(body.completion_id)
+
+    def _write(self, tenant: str, body: Body) -> dict[str, Any]:
+        row = self._registry.exchanges.give_feedback(
+            tenant,
             body.completion_id,
             rating=body.rating,
             label=body.label,
@@ -86,15 +128,3 @@ async def give(
             "label": row.label,
             "correction": row.correction,
         }
-
-    try:
-        await recorder.flush()
-        return await asyncio.to_thread(write)
-    except NotFound:
-        if recorder.writing.get(body.completion_id) == tenant.name:
-            raise CompletionUnderWay(body.completion_id) from None
-        raise CompletionNotFound(body.completion_id) from None
-    except DatabaseUnavailable:
-        raise RegistryUnavailable(
-            "Feedback can't be kept at the moment. Please try again shortly.", retry_after_s=2
-        ) from None

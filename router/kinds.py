@@ -40,6 +40,8 @@ class Kind:
     whole: Callable[[bytes, Names], tuple[bytes, Outcome]] = answer.completion
     relay: Callable[[Names, bool, int], Stream] | None = sse.Relay
     """Makes a stream of (names, whether to show usage, tokens a chunk); None: it never streams."""
+    says: bool = True
+    """Whether its answers are text: vectors are not looked at."""
 
 
 CHAT = Kind("/v1/chat/completions", "messages", "chatcmpl-", fields.CHAT)
@@ -47,5 +49,5 @@ TEXT = Kind("/v1/completions", "prompt", "cmpl-", fields.TEXT)
 RESPONSES = Kind(
     "/v1/responses", "input", "resp_", fields.RESPONSES, responses.whole, responses.Relay
 )
-EMBEDDINGS = Kind("/v1/embeddings", "input", "embd-", fields.EMBEDDINGS, relay=None)
+EMBEDDINGS = Kind("/v1/embeddings", "input", "embd-", fields.EMBEDDINGS, relay=None, says=False)
 KINDS = (CHAT, TEXT, RESPONSES, EMBEDDINGS)

@@ -53,8 +53,8 @@ async def whole(
         raise _lost(settings) from None
     body, call.outcome = request.kind.whole(data, reached.names)
     call.status = 200
-    if call.tenant is not None and call.tenant.store_text:
-        call.kept.append(body)
+    if request.kind.says:
+        call.keep(body, settings.text_room(call.tenant))
     over(call)
     await send_whole(send, 200, body, [JSON, *call.headers()])
 
@@ -72,8 +72,7 @@ async def stream(
     assert request.kind.relay is not None
     relay = request.kind.relay(reached.names, request.wants_usage, request.tokens_a_chunk)
     call.outcome = relay.outcome
-    keeps = call.tenant is not None and call.tenant.store_text
-    room = settings.record_text_bytes if keeps else 0
+    room = settings.text_room(call.tenant)
     cut: ShuttingDown | None = None
     try:
         block = await _next(reached, relay)
@@ -84,10 +83,10 @@ async def stream(
         headers = [*_EVENTS, *call.headers()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while not relay.done and relay.broken is None:
-            room = _keep(call, block, room)
+            room = call.keep(block, room)
             await send({"type": "http.response.body", "body": block, "more_body": True})
             block = await _next(reached, relay)
-        _keep(call, block, room)
+        call.keep(block, room)
     except asyncio.CancelledError as error:
         if not cut_off(error) or call.first_byte is None:
             raise
@@ -141,9 +140,3 @@ async def _drain(reached: Reached) -> None:
                 pass
     except _LOST:
         return  # it is closed instead
-
-
-def _keep(call: Call, block: bytes, room: int) -> int:
-    if room > 0:
-        call.kept.append(block)
-    return room - len(block)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from registry.tenants import Tenant
 
 _PORT = {"range": (0, 65535)}
 _SECONDS = {"range": (0.001, 86400)}
@@ -92,6 +96,8 @@ class RouterSettings:
     """Processes that share the port; each needs about a core to be worth its memory."""
 
     record_queue: int = field(default=10_000, metadata={"range": (1, 10_000_000)})
+    record_queue_bytes: int = field(default=32 << 20, metadata={"range": (1 << 20, 1 << 40)})
+    """Text (of prompts, and of answers for their signals) that may wait for the registry."""
     record_batch: int = field(default=500, metadata={"range": (1, 10_000)})
     record_interval_s: float = field(default=0.25, metadata=_SECONDS)
     records_per_second: float = field(default=500.0, metadata={"range": (1, 1_000_000)})
@@ -99,7 +105,20 @@ class RouterSettings:
     sketches_per_second: float = field(default=100.0, metadata={"range": (1, 1_000_000)})
     """Prompts sketched for drift at most, for each tenant; a sketch costs as much as a request."""
     record_text_bytes: int = field(default=256 << 10, metadata={"range": (0, 1 << 30)})
-    """Kept text beyond this is left out (only of tenants that opted in is any kept)."""
+    """Longer prompts and answers, in bytes of JSON, are not kept (and no tenant's that did not opt
+    in)."""
+    signal_bytes: int = field(default=64 << 10, metadata={"range": (0, 1 << 30)})
+    """Of an answer, in bytes of JSON or of events, looked at for its signals; then let go."""
+    redact_text: bool = True
+    """Whether secrets and personal data are taken out of text before it is kept."""
+    prompt_price: float | None = field(default=None, metadata={"range": (0, 1_000_000)})
+    """Of a million tokens read, in any currency: then each exchange has its cost."""
+    completion_price: float | None = field(default=None, metadata={"range": (0, 1_000_000)})
+    """The same of tokens written."""
+    feedback_wait_s: float = field(default=1.0, metadata={"range": (0, 60)})
+    """How long feedback waits for an exchange that another process may yet write."""
+    feedback_timeout_s: float = field(default=5.0, metadata=_SECONDS)
+    """Longest wait for the registry to take feedback; then it is answered 503."""
     access_log: bool = True
     access_log_sample: float = field(default=1.0, metadata={"range": (0, 1)})
     """The share of requests with a 2xx status that get a line; all others always do."""
@@ -109,6 +128,11 @@ class RouterSettings:
             _check_redis(self.redis_url)
         if self.admin_key is not None and len(self.admin_key) < 16:
             raise ValueError("ADMIN_KEY is too short to be safe: expected at least 16 characters")
+
+    def text_room(self, tenant: Tenant | None) -> int:
+        """Bytes of an answer that are held until its row is made."""
+        keeps = tenant is not None and tenant.store_text
+        return max(self.record_text_bytes, self.signal_bytes) if keeps else self.signal_bytes
 
 
 def _check_redis(url: str) -> None:

@@ -135,6 +135,6 @@ class Shadows:
             answer, call.outcome = request.kind.whole(data, Names(served, served, call.id))
         except EngineFailed:
             return FAILED
-        if call.tenant.store_text:
-            call.kept.append(answer)
+        if request.kind.says:
+            call.keep(answer, self._settings.text_room(call.tenant))
         return SENT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 
 from registry import Registry
@@ -54,6 +54,14 @@ class TenantShape(Shape):
 
 class TenantPage(Page[TenantShape]):
     """Tenants, by name."""
+
+
+class Forgotten(Deleted):
+    """How many exchanges, and how much feedback on them, went or lost their text."""
+
+    object: str = "tenant.exchanges.deleted"
+    exchanges: int
+    feedback: int
 
 
 class NewTenant(Body):
@@ -125,6 +133,17 @@ def routes(registry: Registry) -> APIRouter:
         """Delete a tenant with its keys, adapters, versions, jobs, exchanges and decisions."""
         registry.tenants.delete(tenant)
         return Deleted(id=tenant, object="tenant.deleted")
+
+    @router.delete("/{tenant}/exchanges", responses=answers(400, 404))
+    def delete_exchanges(
+        tenant: TenantName,
+        text_only: Annotated[
+            bool, Query(description="Signals and ratings stay, the text goes.")
+        ] = False,
+    ) -> Forgotten:
+        """Delete a tenant's exchanges and feedback, or only the text in them; no training file."""
+        gone = registry.retention.forget(tenant, text_only=text_only)
+        return Forgotten(id=tenant, exchanges=gone.exchanges, feedback=gone.feedback)
 
     return router
 

@@ -67,6 +67,23 @@ def test_a_tenant_is_changed_and_deleted(switchyard: Switchyard) -> None:
     assert switchyard.json("tenant", "list") == []
 
 
+def test_a_tenant_s_exchanges_are_forgotten(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    switchyard("tenant", "create", "acme")
+    home_registry.exchanges.add([make_exchange(n, text="Hello") for n in range(2)])
+    switchyard("tenant", "forget", "acme", code=1, input="n\n")
+    assert len(home_registry.exchanges.since(0)) == 2
+    result = switchyard("tenant", "forget", "acme", "--text-only", "--yes")
+    assert result.stdout == "deleted the text of 2 exchanges of acme, feedback on 0\n"
+    assert [row.messages for row in home_registry.exchanges.since(0)] == [None, None]
+    gone = switchyard.json("tenant", "forget", "acme", "--yes")
+    assert gone == {"name": "acme", "exchanges": 2, "feedback": 0}
+    assert home_registry.exchanges.since(0) == []
+    result = switchyard("tenant", "forget", "ghost", "--yes", code=1)
+    assert "tenant 'ghost' does not exist" in result.stderr
+
+
 def test_a_key_s_secret_is_shown_once(switchyard: Switchyard, home: Home) -> None:
     switchyard("tenant", "create", "acme")
     secret = switchyard("key", "create", "acme", "--name", "web").stdout.strip()

@@ -186,3 +186,12 @@ def test_what_each_version_served_is_summed_up_since_a_time(served: Registry) ->
     assert version == Served(rows[1].digest, 4, 1, 1, 1, pytest.approx(62.5 / 3), 2, 0.25)
     assert base == Served(None, 1, 0, 1, 0, 12.5, 0, None)
     assert served.exchanges.served("acme", "nothing", since=0.0) == []
+
+
+def test_a_correction_that_is_corrected_waits_for_a_job_again(served: Registry) -> None:
+    served.exchanges.add([make_exchange(1, text="Where is my parcel?")])
+    for said, waits in (("delivery", True), ("delivery", False), ("billing", True)):
+        row = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction=said)
+        assert (row.used_in_job is None) == waits, said
+        served.exchanges.mark_used([row.id], "ftjob-1")
+    assert served.exchanges.corrections("acme", "tickets") == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from registry import Registry
@@ -84,3 +86,19 @@ def test_of_a_tenants_exchanges_the_text_alone_can_be_deleted(served: Registry) 
 def test_nobodys_exchanges_can_not_be_deleted(registry: Registry) -> None:
     with pytest.raises(NotFound, match="tenant 'ghost' does not exist"):
         registry.retention.forget("ghost")
+
+
+def test_text_that_was_forgotten_is_not_in_the_file_any_more(
+    sqlite_registry: Registry, tmp_path: Path
+) -> None:
+    def file() -> bytes:
+        with sqlite_registry.database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return b"".join(path.read_bytes() for path in tmp_path.glob("registry.db*"))
+
+    sqlite_registry.tenants.create("acme")
+    text = "The quick brown fox. " * 200
+    sqlite_registry.exchanges.add([make_exchange(n, text=text) for n in range(3)])
+    assert b"quick brown fox" in file()
+    sqlite_registry.retention.forget("acme", text_only=True)
+    assert b"quick brown fox" not in file()

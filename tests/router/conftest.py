@@ -158,6 +158,7 @@ async def running(world: World, **settings: Any) -> AsyncIterator[Running]:
     metrics = Metrics()
     options = {"port": 0, "metrics_port": 0, "record_interval_s": 0.02, "cooldown_s": 0.2}
     options |= {"engine_api_key": ENGINE_KEY, "drain_s": 2.0, "access_log": False}
+    options |= {"feedback_wait_s": 0.05}  # there is one process, unless a test says otherwise
     options |= {"engine_stale_s": 600.0}  # nobody beats the heart of a fake engine
     server = Server(RouterSettings(**(options | settings)), world.registry, metrics)
     server.startup()

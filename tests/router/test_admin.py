@@ -164,6 +164,30 @@ def test_a_tenant_s_life(admin: httpx.Client, registry: Registry) -> None:
     assert registry.tenants.all() == []
 
 
+def test_what_was_kept_of_a_tenants_requests_is_deleted(
+    admin: httpx.Client, registry: Registry
+) -> None:
+    path = "/v1/tenants/acme/exchanges"
+    refused(admin.delete(path), 404, "not_found", "tenant")
+    for tenant in ("acme", "lex"):
+        registry.tenants.create(tenant)
+        registry.exchanges.add([make_exchange(n, tenant, "Hello") for n in range(3)])
+    registry.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction="billing")
+    gone = admin.delete(path, params={"text_only": True}).json()
+    assert (gone["exchanges"], gone["feedback"]) == (3, 1)
+    rows = registry.exchanges.since(0, tenant="acme")
+    assert len(rows) == 3 and not any(row.messages or row.answer for row in rows)
+    assert admin.delete(path).json() == {
+        "id": "acme",
+        "object": "tenant.exchanges.deleted",
+        "deleted": True,
+        "exchanges": 3,
+        "feedback": 1,
+    }
+    assert [row.tenant for row in registry.exchanges.since(0)] == ["lex"] * 3
+    refused(admin.delete(path, params={"text_only": "perhaps"}), 400, "invalid_value", "text_only")
+
+
 def test_pages_lead_through_every_tenant_once(admin: httpx.Client, registry: Registry) -> None:
     names = sorted(f"tenant-{number}" for number in range(7))
     for name in names:

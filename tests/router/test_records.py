@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from monitoring.sketch import sketch
 from registry.exchanges import Exchange
+from router import said
 from router.budget import Budget
-from router.recorder import answer_text
 from tests.fake_engine import FakeEngine
 from tests.router.conftest import Running, World, running, until
 from tests.router.test_chat import HELLO
@@ -159,19 +159,53 @@ async def test_metrics_are_on_a_port_of_their_own(router: Running) -> None:
         assert line in text
 
 
+def text_of(*blocks: bytes) -> str | None:
+    read = said.read(blocks)
+    return None if read is None else read.text
+
+
 def test_an_answers_text_is_read_from_a_body_or_a_streams_events() -> None:
-    assert answer_text([b'{"choices":[{"message":{"content":"yes"}}]}']) == "yes"
-    assert answer_text([b'{"choices":[{"text":"yes"}]}']) == "yes"
-    assert answer_text([b'{"choices":[{"message":{"content":null}}]}']) == ""
+    assert text_of(b'{"choices":[{"message":{"content":"yes"}}]}') == "yes"
+    assert text_of(b'{"choices":[{"text":"yes"}]}') == "yes"
+    assert text_of(b'{"choices":[{"message":{"content":null}}]}') == ""
     assert (
-        answer_text(
-            [
-                b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n',
-                b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"choices":[{"index":1,'
-                b'"delta":{"content":"b"}}]}\n\n',
-                b'data: {"choices":[{"delta":{"content":"c"}}]}\n\ndata: [DONE]\n\n',
-            ]
+        text_of(
+            b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n',
+            b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"choices":[{"index":1,'
+            b'"delta":{"content":"b"}}]}\n\n',
+            b'data: {"choices":[{"delta":{"content":"c"}}]}\n\ndata: [DONE]\n\n',
         )
         == "ac"
     )
-    assert answer_text([]) is None
+    assert text_of(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"choi') == "a"
+    assert text_of() is None and text_of(b"nonsense") is None
+
+
+def test_how_sure_the_engine_was_is_read_where_it_was_asked_for() -> None:
+    """As vLLM says it of chats, texts and responses, whole and streamed."""
+    asked: dict[bytes, float | None] = {
+        b'{"choices":[{"message":{"content":"a b"},"logprobs":{"content":[{"token":"a","logprob":'
+        b'-0.5},{"token":" b","logprob":-1.5}]}}]}': -1.0,
+        b'{"choices":[{"text":"a","logprobs":{"token_logprobs":[null,-0.25,-9999.0]}}]}': -0.25,
+        b'data: {"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"logprob":-0.5}]}}]}'
+        b'\n\ndata: {"choices":[{"delta":{"content":"b"},"logprobs":null}]}\n\n': -0.5,
+        b'{"output":[{"type":"message","content":[{"text":"a","logprobs":[{"logprob":-2}]}]}]}': -2,
+        b'data: {"type":"response.output_text.delta","delta":"a","logprobs":[{"logprob":-3}]}': -3,
+        b'{"choices":[{"message":{"content":"a"},"logprobs":null}]}': None,
+    }
+    for body, mean in asked.items():
+        read = said.read([body])
+        assert read is not None and read.mean_logprob == mean and read.text, body
+
+
+def test_a_tool_that_was_called_is_told_from_an_answer_of_no_words() -> None:
+    for body in (
+        b'{"choices":[{"message":{"content":null,"tool_calls":[{"id":"1"}]}}]}',
+        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}\n\n',
+        b'{"output":[{"type":"function_call","name":"f"}]}',
+    ):
+        read = said.read([body])
+        assert read is not None and read.calls and read.text == "", body
+    for body in (b'{"choices":[{"message":{"content":"","tool_calls":[]}}]}', b'{"output":[]}'):
+        read = said.read([body])
+        assert read is not None and not read.calls, body

@@ -1,0 +1,154 @@
+"""Records: a call that is over, as the row that is kept of it.
+
+Made in the recorder's thread. Text leaves the router only for tenants that opted in, and redacted;
+of all others only what can't be turned back into text: signals and a sketch. Knows calls and
+settings; nothing about queues.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from monitoring.metrics import Metrics
+from monitoring.redaction import redacted, redacted_json
+from monitoring.signals import Format, Signals, observe
+from registry import Registry
+from registry.versions import Version
+from router import said
+from router.budget import Budget
+from router.call import Call
+from router.said import Said
+from router.select import SHADOW
+from router.settings import RouterSettings
+
+Sketch = Callable[[object], bytes]
+_FORMATS_S = 5.0
+"""How old what adapters say of their answers may be."""
+
+
+class Records:
+    """`row` may ask the registry, once every few seconds. Raises DatabaseUnavailable."""
+
+    def __init__(
+        self, settings: RouterSettings, registry: Registry, metrics: Metrics, sketch: Sketch
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._sketch = sketch
+        self._sketch_budgets: dict[str, Budget] = {}
+        self._formats = Formats(registry)
+
+    def row(self, call: Call) -> dict[str, Any]:
+        """The columns of `registry.exchanges.Exchange`, and the tenant's metrics moved."""
+        assert call.tenant and call.target and call.engine
+        version, target, first = call.version, call.target, call.first_byte
+        most = self._settings.record_text_bytes
+        keeps = call.tenant.store_text
+        keep = keeps and len(call.messages) <= most
+        # A shadow's prompt is counted with the exchange that it copies.
+        sketched = call.shadow_of is None and self._sketches(call.tenant.name).take(call.ended) == 0
+        conversation = _conversation(call.messages) if keep or sketched else []
+        answer = said.read(call.kept)
+        signals = self._signals(call, answer)
+        answer_kept = keeps and answer is not None and sum(map(len, call.kept)) <= most
+        return dict(
+            id=call.completion_id,
+            tenant=call.tenant.name,
+            alias=target.alias.name if target.alias else None,
+            adapter=target.adapter,
+            digest=version.digest if version else None,
+            served=call.served,
+            fallback=call.fallback,
+            role=call.role if version else "",
+            shadow_of=call.shadow_of,
+            queue_ms=call.queued_s * 1000,
+            engine_id=call.engine.id,
+            status=call.status,
+            created_at=call.created_at,
+            latency_ms=(call.ended - call.started) * 1000,
+            ttft_ms=None if first is None else (first - call.started) * 1000,
+            prefill_ms=None if first is None else (first - call.asked_at) * 1000,
+            decode_ms=None if first is None else (call.ended - first) * 1000,
+            prompt_tokens=call.outcome.prompt_tokens,
+            completion_tokens=call.outcome.completion_tokens,
+            finish_reason=call.outcome.finish_reason,
+            cost=self._cost(call),
+            answer_chars=None if signals is None else signals.chars,
+            valid=None if signals is None else signals.valid,
+            refused=None if signals is None else signals.refused,
+            repetition=None if signals is None else signals.repetition,
+            mean_logprob=None if answer is None else answer.mean_logprob,
+            sketch=self._sketch(conversation) if conversation and sketched else None,
+            messages=self._kept({"messages": conversation}) if keep and conversation else None,
+            answer=self._kept(answer.text) if answer_kept and answer is not None else None,
+        )
+
+    def _signals(self, call: Call, answer: Said | None) -> Signals | None:
+        if answer is None or call.status != 200 or (answer.calls and not answer.text):
+            return None
+        assert call.tenant and call.target
+        form = None
+        if call.target.adapter is not None:
+            form = self._formats.of(call.tenant.name, call.target.adapter, call.version)
+        signals = observe(answer.text, form, whole=not call.cut)
+        if call.role != SHADOW:
+            self._metrics.answers.count(call.tenant.name, signals)
+        return signals
+
+    def _cost(self, call: Call) -> float | None:
+        prompt, completion = self._settings.prompt_price, self._settings.completion_price
+        if prompt is None and completion is None:
+            return None
+        outcome = call.outcome
+        return (
+            outcome.prompt_tokens * (prompt or 0.0)
+            + outcome.completion_tokens * (completion or 0.0)
+        ) / 1e6
+
+    def _kept(self, value: Any) -> Any:
+        if not self._settings.redact_text:
+            return value
+        return redacted(value) if isinstance(value, str) else redacted_json(value)
+
+    def _sketches(self, tenant: str) -> Budget:
+        budget = self._sketch_budgets.get(tenant)
+        if budget is None:
+            rate = self._settings.sketches_per_second
+            budget = self._sketch_budgets[tenant] = Budget(rate, rate)
+        return budget
+
+
+class Formats:
+    """What the answers of adapters must look like, as the registry said lately."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._read_at: float | None = None
+        self._answers: dict[tuple[str, str], dict[str, Any]] = {}
+        self._made: dict[tuple[str, str, str], tuple[dict[str, Any], Format | None]] = {}
+
+    def of(self, tenant: str, adapter: str, version: Version | None) -> Format | None:
+        """Raises DatabaseUnavailable."""
+        now = time.monotonic()
+        if self._read_at is None or now - self._read_at > _FORMATS_S:
+            rows = self._registry.adapters.all()
+            self._answers = {(row.tenant, row.name): row.answers for row in rows}
+            self._made = {k: v for k, v in self._made.items() if k[:2] in self._answers}
+            self._read_at = now
+        answers = self._answers.get((tenant, adapter), {})
+        kind = "" if version is None else str((version.evaluation or {}).get("kind", ""))
+        made = self._made.get((tenant, adapter, kind))
+        if made is None or made[0] != answers:  # making one costs more than many answers
+            made = self._made[tenant, adapter, kind] = (answers, Format.of(answers, kind))
+        return made[1]
+
+
+def _conversation(raw: bytes) -> list[object]:
+    try:
+        return msgspec.json.decode(raw, type=list[object]) if raw else []
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []  # the engine refused it, or it is stranger than a sketch can take

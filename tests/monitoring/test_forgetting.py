@@ -1,0 +1,70 @@
+"""What was kept long enough goes: first the text, then the exchange."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from monitoring import forgetting
+from monitoring.controller import Controller
+from monitoring.forgetting import DAY_S, Forgetting
+from monitoring.metrics import Metrics
+from monitoring.settings import ControllerSettings
+from registry import Registry
+from tests.registry.making import make_exchange
+
+SETTINGS = ControllerSettings(keep_text_days=2, keep_exchanges_days=5)
+
+
+def days_of(registry: Registry, *, with_text: bool = False) -> list[int]:
+    """The days from which there are exchanges."""
+    rows = registry.exchanges.since(0)
+    return [int(row.created_at // DAY_S) for row in rows if row.answer or not with_text]
+
+
+def fill(registry: Registry, days: int) -> None:
+    """An exchange with text at each day's noon."""
+    registry.tenants.create("acme")
+    rows = [make_exchange(day, text="Hello") for day in range(days)]
+    for day, row in enumerate(rows):
+        row.created_at = (day + 0.5) * DAY_S
+    registry.exchanges.add(rows)
+
+
+def test_text_goes_before_its_exchange_does(sqlite_registry: Registry) -> None:
+    fill(sqlite_registry, 10)
+    today = [8.0 * DAY_S]
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: today[0])
+    forgetful.tick()
+    assert days_of(sqlite_registry) == [*range(3, 10)]
+    assert days_of(sqlite_registry, with_text=True) == [*range(6, 10)]
+    today[0] += 60.0
+    sqlite_registry.exchanges.add([{**vars(make_exchange(99, text="Old")), "created_at": 1.0}])
+    forgetful.tick()
+    assert 0 in days_of(sqlite_registry), "it looks every ten minutes"
+    today[0] += DAY_S
+    forgetful.tick()
+    assert days_of(sqlite_registry) == [*range(4, 10)]
+    assert days_of(sqlite_registry, with_text=True) == [*range(7, 10)]
+
+
+def test_nothing_goes_where_everything_is_kept_for_ever(sqlite_registry: Registry) -> None:
+    fill(sqlite_registry, 3)
+    settings = replace(SETTINGS, keep_text_days=0, keep_exchanges_days=0)
+    Forgetting(sqlite_registry, settings, clock=lambda: 1e6 * DAY_S).tick()
+    assert days_of(sqlite_registry, with_text=True) == [0, 1, 2]
+
+
+def test_more_than_one_tick_may_take_is_left_for_the_next(sqlite_registry: Registry) -> None:
+    fill(sqlite_registry, 2 * forgetting._STEPS + 7)
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: 100.0 * DAY_S, at_once=2)
+    forgetful.tick()
+    assert len(days_of(sqlite_registry)) == 7
+    forgetful.tick()
+    assert days_of(sqlite_registry) == []
+
+
+def test_the_controller_forgets(sqlite_registry: Registry) -> None:
+    fill(sqlite_registry, 4)
+    Controller(sqlite_registry, SETTINGS, Metrics(), clock=lambda: 7.0 * DAY_S).tick()
+    assert days_of(sqlite_registry) == [2, 3]
+    assert days_of(sqlite_registry, with_text=True) == []
