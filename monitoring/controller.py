@@ -11,16 +11,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
-from monitoring import retrain_set
 from monitoring.forgetting import Forgetting
 from monitoring.metrics import JOB_STATES, Metrics
-from monitoring.receipts import expected_gain, realised_gain
+from monitoring.receipts import realised_gain
+from monitoring.retraining import Proposal, Retraining
 from monitoring.rollouts import Rollouts
-from monitoring.ruling import Situation, rule
 from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
 from registry import Registry
@@ -28,8 +26,6 @@ from registry.adapters import Adapter
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
-
-ON_ITS_WAY = ("candidate", "shadow", "canary")
 
 
 class Controller:
@@ -47,6 +43,7 @@ class Controller:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._retraining = Retraining(registry, settings, metrics, clock=clock)
         self._rollouts = Rollouts(registry, settings, metrics, clock=clock)
         self._forgetting = Forgetting(registry, settings, clock=clock)
         self._watchers: dict[tuple[str, str], Watcher] = {}
@@ -60,12 +57,15 @@ class Controller:
         """Look at every adapter once. An adapter's trouble is logged and leaves the others be."""
         tenants = {tenant.name: tenant for tenant in self._registry.tenants.all()}
         adapters = self._registry.adapters.all()
+        proposals: list[Proposal] = []
         for adapter in adapters:
             try:
-                self._attend(tenants[adapter.tenant], adapter)
+                wanted = self._attend(tenants[adapter.tenant], adapter)
+                proposals += [wanted] if wanted is not None else []
             except Exception:
                 self._metrics.tick_errors_total.inc()
                 log.exception("adapter skipped", tenant=adapter.tenant, adapter=adapter.name)
+        self._spend(proposals)
         there = {(adapter.tenant, adapter.name) for adapter in adapters}
         self._watchers = {key: w for key, w in self._watchers.items() if key in there}
         self._score_receipts()
@@ -77,135 +77,57 @@ class Controller:
     def shutdown(self, timeout: float = 10.0) -> None:
         """Nothing to wait for: every tick leaves the registry complete."""
 
-    def _attend(self, tenant: Tenant, adapter: Adapter) -> None:
+    def _attend(self, tenant: Tenant, adapter: Adapter) -> Proposal | None:
+        """Look at one adapter; the retraining that it wants, if nothing but the budget is in its
+        way."""
         key = (adapter.tenant, adapter.name)
         watcher = self._watchers.get(key)
         if watcher is None:
-            watcher = Watcher(self._registry, self._settings.drift, *key)
+            watcher = Watcher(self._registry, self._settings, *key)
             self._watchers[key] = watcher
-        if "pending" in watcher.memory:  # killed between deciding and doing
-            self._carry_out(watcher)
+        self._retraining.go_on(watcher)  # killed between deciding and doing
         if watcher.follow(self._registry.aliases.of_adapter(*key)):
             log.info("new drift reference", tenant=key[0], adapter=key[1], epoch=watcher.epoch)
         watcher.read(self._settings.read_limit)
         if watcher.live is None:
-            return
+            return None
         self._rollouts.attend(tenant, adapter)
         if watcher.detector.crossed_at is not None and not watcher.memory.get("watched"):
             receipts = self._registry.decisions.all(*key, kind="watch")
             if not any(receipt.evidence.get("epoch") == watcher.epoch for receipt in receipts):
-                self._record(watcher, "watch", "drift-crossed-threshold")
+                self._retraining.record(watcher, "watch", "drift-crossed-threshold")
             watcher.memory["watched"] = True
             watcher.save()
-        self._decide(tenant, adapter, watcher)
-
-    def _decide(self, tenant: Tenant, adapter: Adapter, watcher: Watcher) -> None:
-        if not watcher.detector.established:
-            return
-        live = watcher.live
-        assert live is not None
-        corrections = self._registry.exchanges.corrections(watcher.tenant, watcher.adapter)
-        jobs = self._registry.jobs.all(watcher.tenant, watcher.adapter, active=True)
-        versions = self._registry.versions.all(watcher.tenant, watcher.adapter)
-        file_id = retrain_set.training_file(self._registry, watcher.tenant, live)
-        last = watcher.memory.get("last_retrain")
-        ruling = rule(
-            Situation(
-                established=True,
-                corrections=len(corrections),
-                active_job=jobs[0].id if jobs else None,
-                candidate=next((v.served_name for v in versions if v.state in ON_ITS_WAY), None),
-                since_retrain_s=None if last is None else self._clock() - last,
-                auto_retrain=tenant.auto_retrain,
-                training_file=file_id is not None,
-            ),
-            self._settings,
-        )
-        old = None
-        if ruling.kind == "retrain" and file_id is not None:
-            old = retrain_set.old_rows(self._registry, watcher.tenant, file_id)
-        if ruling.kind == "hold" or old is None:
-            held = ruling.rule if ruling.kind == "hold" else "training-file-unreadable"
-            if watcher.memory.get("held") != held:
-                self._record(watcher, "hold", held, extra={"reason": ruling.reason})
-                watcher.memory["held"] = held
-                watcher.save()
-            return
-        made = retrain_set.build(old, corrections)
-        attempt = int(watcher.memory.get("attempts", 0))
-        upload = self._registry.upload(
-            watcher.tenant, f"retrain-{watcher.adapter}-{watcher.epoch}.jsonl", made.data
-        )
-        key = f"retrain:{watcher.tenant}:{watcher.adapter}:{watcher.epoch}"
-        watcher.memory["pending"] = {
-            "key": key if attempt == 0 else f"{key}:{attempt + 1}",
-            "file": upload,
-            "spec": {**adapter.training, "parent": live, "keep_good_rows": True},
-            "feedback": [row.id for row in corrections],
-            "rule": ruling.rule,
-            "evidence": {
-                **watcher.detector.evidence(),
-                "reason": ruling.reason,
-                "dataset_sha256": made.digest,
-                "rows": made.sources,
-                "epoch": watcher.epoch,
-                "attempt": attempt + 1,
-            },
-            "expected": expected_gain(self._registry, watcher.tenant, corrections),
-            "at": self._clock(),
-        }
-        watcher.save()
-        self._carry_out(watcher)
-
-    def _carry_out(self, watcher: Watcher) -> None:
-        """Do what was decided and written down; each step can be done again without harm."""
-        plan: dict[str, Any] = watcher.memory["pending"]
-        tenant, adapter = watcher.tenant, watcher.adapter
-        job = self._registry.jobs.enqueue(
-            tenant,
-            adapter,
-            plan["file"],
-            spec=plan["spec"],
-            trigger="controller",
-            idempotency_key=plan["key"],
-        )
-        self._registry.exchanges.mark_used(plan["feedback"], job.id)
-        receipts = self._registry.decisions.all(tenant, adapter, "retrain")
-        if not any(receipt.job_id == job.id for receipt in receipts):
-            self._registry.decisions.record(
-                tenant,
-                adapter,
-                "retrain",
-                plan["rule"],
-                digest=plan["spec"]["parent"],
-                job_id=job.id,
-                evidence=plan["evidence"],
-                expected=plan["expected"],
+        since = watcher.pipeline_at
+        if since is not None and self._clock() - since >= self._settings.pipeline_patience_s:
+            self._retraining.record(
+                watcher,
+                "watch",
+                "pipeline-accepted",
+                {"reason": f"it stayed so since {since:.0f}: from now on it is the usual one"},
             )
-            self._metrics.decisions_total.labels("retrain").inc()
-        log.info("retraining", tenant=tenant, adapter=adapter, job=job.id, key=plan["key"])
-        memory = {k: v for k, v in watcher.memory.items() if k not in ("pending", "held")}
-        watcher.memory = {
-            **memory,
-            "attempts": int(memory.get("attempts", 0)) + 1,
-            "last_retrain": plan["at"],
-            "held": "job-active",  # that a job works now is no news: its receipt has just said so
-        }
-        watcher.save()
+            watcher.begin()
+            watcher.save()
+        return self._retraining.propose(tenant, adapter, watcher)
 
-    def _record(
-        self, watcher: Watcher, kind: str, rule_name: str, extra: dict[str, Any] | None = None
-    ) -> None:
-        self._registry.decisions.record(
-            watcher.tenant,
-            watcher.adapter,
-            kind,
-            rule_name,
-            digest=watcher.live,
-            evidence={**watcher.detector.evidence(), "epoch": watcher.epoch, **(extra or {})},
-        )
-        self._metrics.decisions_total.labels(kind).inc()
-        log.info(kind, tenant=watcher.tenant, adapter=watcher.adapter, rule=rule_name)
+    def _spend(self, proposals: list[Proposal]) -> None:
+        """Begin the retrainings that are worth most, as many as the budget has room for."""
+        active = self._registry.jobs.all(active=True)
+        room = self._settings.jobs_at_once - sum(job.trigger == "controller" for job in active)
+        for proposal in sorted(proposals, key=lambda p: -p.worth):
+            watcher = proposal.watcher
+            try:
+                if room > 0:
+                    self._retraining.go(proposal)
+                    room -= 1
+                else:
+                    most = self._settings.jobs_at_once
+                    self._retraining.hold(
+                        watcher, "budget", f"{most} retrainings are under way, and that is the most"
+                    )
+            except Exception:
+                self._metrics.tick_errors_total.inc()
+                log.exception("adapter skipped", tenant=watcher.tenant, adapter=watcher.adapter)
 
     def _score_receipts(self) -> None:
         for receipt in self._registry.decisions.all(kind="retrain"):
@@ -252,11 +174,11 @@ class Controller:
             detector = watcher.detector
             self._metrics.drift_statistic.labels(tenant).set(detector.statistic)
             self._metrics.drift_threshold.labels(tenant).set(detector.threshold)
-            self._metrics.drift_active.labels(tenant).set(detector.established)
+            self._metrics.drift_active.labels(tenant).set(watcher.drifted)
             self._metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
         for tenant, count in pending.items():
             self._metrics.corrections_pending.labels(tenant).set(count)
 
 
 def _rank(watcher: Watcher) -> tuple[bool, float]:
-    return watcher.detector.established, watcher.detector.statistic
+    return watcher.drifted, watcher.detector.statistic

@@ -143,6 +143,17 @@ class Detector:
         if self.above >= self.settings.sustained_for:
             self.established_at = self.seen
 
+    def forgive(self, prompts: int) -> None:
+        """Take back what the last `prompts` seemed to show: bag and bets begin again, and a
+        crossing within them is forgotten. They turned out to be no prompts of the tenant's."""
+        if self._watch is not None:
+            self._watch.restart()
+        for bet in self._bets.values():
+            bet.restart()
+        if self.crossed_at is not None and self.crossed_at > self.seen - prompts:
+            self.crossed_at = self.established_at = None
+            self.above = 0
+
     def evidence(self) -> dict[str, Any]:
         """What a receipt says: the statistic, its threshold, each channel, and what moved most."""
         found: dict[str, Any] = {

@@ -44,7 +44,17 @@ JOB_STATES = (
     "failed",
     "cancelled",
 )
-DECISION_KINDS = ("promote", "reject", "retrain", "hold", "rollback", "watch", "shadow", "canary")
+DECISION_KINDS = (
+    "promote",
+    "reject",
+    "retrain",
+    "hold",
+    "rollback",
+    "watch",
+    "shadow",
+    "canary",
+    "ask",
+)
 LIMITS = (
     "max_concurrent", "requests_per_minute", "tokens_per_minute", "tokens_per_day", "queue"
 )  # fmt: skip

@@ -13,12 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitoring.harm import Reading
+from monitoring.comparison import Reading
+from monitoring.harms import CHANNELS, FAILED, INVALID, REFUSED
 
-CHANNELS = ("failed", "invalid", "refused", "disliked")
-"""Harms that are looked at: no answer (or none of its own in time), an answer out of form, one that
-refuses, one that people rated badly or corrected."""
-PROVEN = ("failed", "invalid", "refused")
+PROVEN = (FAILED, INVALID, REFUSED)
 """Those in which harm must be ruled out: people say something of too few answers for that."""
 _FINE = 0.05
 """Chance of ruling out a harm of the margin that is there, in each channel."""

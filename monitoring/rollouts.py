@@ -16,9 +16,11 @@ from typing import Any
 
 import structlog
 
-from monitoring.harm import CHALLENGER, CHAMPION, Reading, compare
+from monitoring import harms
+from monitoring.comparison import CHALLENGER, CHAMPION, Reading, compare
+from monitoring.harms import CHANNELS
 from monitoring.metrics import Metrics
-from monitoring.rollout import CHANNELS, Step, Trial, next_step
+from monitoring.rollout import Step, Trial, next_step
 from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.adapters import Adapter
@@ -31,6 +33,8 @@ from registry.versions import Version
 
 log = structlog.get_logger("switchyard.rollouts")
 
+_LOOKED_AT = 200
+"""Receipts, the newest: more than a rollout leaves."""
 _STEPS = ("shadow", "canary", "promote", "reject", "rollback")
 _CANARY_UNAVAILABLE = "canary-unavailable"
 """router.fallback's word for a canary that could not answer: the live version did."""
@@ -73,7 +77,7 @@ class Rollouts:
         aliases = self._registry.aliases.of_adapter(tenant.name, adapter.name)
         if not any(alias.live for alias in aliases):
             return
-        receipts = self._registry.decisions.all(tenant.name, adapter.name)
+        receipts = self._registry.decisions.page(None, _LOOKED_AT, tenant.name, adapter.name)
         self._finish(aliases, receipts)
         challenger = self._challenger(tenant, adapter)
         if challenger is None:
@@ -232,13 +236,13 @@ class Rollouts:
 def readings(
     outcomes: Iterable[Outcome], champion: str | None, challenger: str, margin: float
 ) -> dict[str, Reading]:
-    """By channel (rollout.CHANNELS), the comparison of two versions' outcomes."""
+    """By channel (harms.CHANNELS), the comparison of two versions' outcomes."""
     sides: dict[str, list[tuple[str, float]]] = {name: [] for name in CHANNELS}
     for outcome in outcomes:
         side = _side(outcome, champion, challenger)
         if side is None:
             continue
-        for name, harm in _harms(outcome, side):
+        for name, harm in _harms(outcome):
             sides[name].append((side, harm))
     return {name: compare(found, margin) for name, found in sides.items() if found}
 
@@ -251,21 +255,11 @@ def _side(outcome: Outcome, champion: str | None, challenger: str) -> str | None
     return CHAMPION if outcome.fallback in _LIVE_UNAVAILABLE else None
 
 
-def _harms(outcome: Outcome, side: str) -> list[tuple[str, float]]:
-    """(channel, harm 0…1) of what can be said of one request."""
-    failed = outcome.status >= 500 or outcome.fallback != ""
-    found = [("failed", float(failed))]
-    if failed:
-        return found  # whoever answered, if anyone did, was not the one that is judged
-    if outcome.valid is not None:
-        found.append(("invalid", float(not outcome.valid)))
-    if outcome.refused is not None:
-        found.append(("refused", float(outcome.refused)))
-    if outcome.corrected:
-        found.append(("disliked", 1.0))
-    elif outcome.rating is not None:
-        found.append(("disliked", (1.0 - outcome.rating) / 2.0))
-    return found
+def _harms(outcome: Outcome) -> list[tuple[str, float]]:
+    found = harms.of_exchange(outcome)
+    if found[0][1]:
+        return found
+    return [*found, *harms.of_feedback(outcome.rating, outcome.corrected)]
 
 
 def _shown(trial: Trial) -> dict[str, Any]:

@@ -6,41 +6,119 @@ from dataclasses import dataclass
 
 from monitoring.settings import ControllerSettings
 
+_MOST_DOUBLINGS = 6
+
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known of one adapter at one moment."""
+    """What is known of one adapter at one moment. The first block may ask for something, the
+    second stands against it."""
 
-    established: bool
-    """Drift has been sustained."""
-    corrections: int
+    drift: bool = False
+    """Sustained, and no broken pipeline."""
+    worse: str | None = None
+    """The channel of harm in which answers got worse."""
+    asked_by: str | None = None
+    """Who wants a retraining: a person, or an alert."""
+    old_base: bool = False
+    """The live version was trained for another base than the adapter is for now."""
+    age_s: float = 0.0
+    """Of the live version, since it took over."""
+    pipeline: str | None = None
+    """How messages are built now, where they are not as usual."""
+    can_go_back: bool = False
+    """The live version took another's place a short while ago, which is still there."""
+
+    corrections: int = 0
     """Corrected examples that no job has used."""
-    active_job: str | None
+    active_job: str | None = None
     """A training job of this adapter that waits or runs."""
-    candidate: str | None
+    candidate: str | None = None
     """A version of this adapter on its way to traffic."""
-    since_retrain_s: float | None
+    since_retrain_s: float | None = None
     """Seconds since the controller's last retraining of this adapter; None if there was none."""
-    auto_retrain: bool
-    """The tenant's policy."""
-    training_file: bool
+    failures: int = 0
+    """Of its last retrainings, how many in a row did not end in a promotion that lasted."""
+    auto_retrain: bool = True
+    auto_promote: bool = True
+    """The tenant's policies."""
+    training_file: bool = True
     """Whether the file that the live version was trained on is still there."""
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """`kind` is "none", "hold" or "retrain"; `rule` names the rule, `reason` is for people."""
+    """`kind` is "none", "hold", "retrain" or "rollback"; `rule` names the rule, `reason` is for
+    people."""
 
     kind: str
     rule: str
     reason: str
 
 
+@dataclass(frozen=True)
+class _Trigger:
+    rule: str
+    reason: str
+    corrections: int
+    """That it needs."""
+
+
 def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
-    """The first rule that stands against retraining, or the go-ahead."""
-    if not situation.established:
-        return Ruling("none", "no-sustained-drift", "no drift has been sustained")
-    if not situation.auto_retrain:
+    """What the evidence asks for, and the first rule that stands against it, if one does."""
+    if situation.pipeline is not None and situation.asked_by is None:
+        return _hold(
+            "pipeline-changed",
+            f"messages are built in another way than usual ({situation.pipeline}): that is for "
+            "whoever sends them to mend, and nothing to learn from",
+        )
+    explained = situation.drift or situation.worse is None
+    if not explained and situation.can_go_back and situation.auto_promote:
+        return Ruling(
+            "rollback",
+            "quality-down-after-promotion",
+            f"more answers are {situation.worse} than just after the promotion, to the same kind "
+            "of questions",
+        )
+    trigger = _trigger(situation, settings)
+    if trigger is None:
+        return Ruling("none", "nothing-asks-for-it", "no evidence asks for a retraining")
+    held = _held(situation, trigger, settings)
+    return held or Ruling("retrain", trigger.rule, trigger.reason)
+
+
+def wait_s(failures: int, settings: ControllerSettings) -> float:
+    """Seconds between two retrainings, doubled by each failure in a row."""
+    return float(settings.cooldown_s * 2 ** min(failures, _MOST_DOUBLINGS))
+
+
+def _trigger(situation: Situation, settings: ControllerSettings) -> _Trigger | None:
+    came = f"{situation.corrections} corrected examples came in"
+    if situation.asked_by is not None:
+        return _Trigger("asked", f"{situation.asked_by} asked for it; {came}", 0)
+    if situation.old_base:
+        return _Trigger("new-base", "the adapter is for another base now", 0)
+    if situation.drift:
+        return _Trigger(
+            "sustained-drift-with-corrections",
+            f"drift is sustained and {came}",
+            settings.min_corrections,
+        )
+    if situation.worse is not None:
+        return _Trigger(
+            "quality-down-with-corrections",
+            f"more answers are {situation.worse} than just after the promotion, and {came}",
+            settings.min_corrections,
+        )
+    if 0 < settings.retrain_age_s <= situation.age_s:
+        days = situation.age_s / 86_400
+        return _Trigger("age", f"the live version is {days:.0f} days old and {came}", 1)
+    return None
+
+
+def _held(situation: Situation, trigger: _Trigger, settings: ControllerSettings) -> Ruling | None:
+    asked = trigger.rule == "asked"
+    if not situation.auto_retrain and not asked:
         return _hold("tenant-policy", "the tenant wants no automatic retraining")
     if situation.active_job is not None:
         return _hold("job-active", f"job {situation.active_job} is still at work")
@@ -51,19 +129,19 @@ def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
             "no-training-file",
             "the live version's training file is gone, so old examples can't be replayed",
         )
-    if situation.corrections < settings.min_corrections:
+    if situation.corrections < trigger.corrections:
         return _hold(
             "waiting-for-corrections",
-            f"{situation.corrections} of {settings.min_corrections} corrected examples came in",
+            f"{situation.corrections} of {trigger.corrections} corrected examples came in",
         )
     past = situation.since_retrain_s
-    if past is not None and past < settings.cooldown_s:
-        return _hold("cooldown", f"the last retraining was {past:.0f} s ago")
-    return Ruling(
-        "retrain",
-        "sustained-drift-with-corrections",
-        f"drift is sustained and {situation.corrections} corrected examples came in",
-    )
+    wait = wait_s(situation.failures, settings)
+    if past is not None and past < wait and not asked:
+        failed = f", after {situation.failures} in vain" if situation.failures else ""
+        return _hold(
+            "cooldown", f"the last retraining was {past:.0f} s ago; {wait:.0f} s are wanted{failed}"
+        )
+    return None
 
 
 def _hold(name: str, reason: str) -> Ruling:

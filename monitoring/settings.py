@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from monitoring.drift import DriftSettings
+from monitoring.quality import QualitySettings
 from monitoring.rollout import RolloutSettings
 
 
@@ -30,6 +31,16 @@ class ControllerSettings:
     """Corrected examples, used by no job yet, that a retraining needs."""
     cooldown_s: float = field(default=3600.0, metadata={"range": (0, 31_536_000)})
     """Seconds between two retrainings of one adapter."""
+    quality_margin: float = field(default=0.05, metadata={"range": (0.001, 0.5)})
+    """A rise of harm (invalid, refused or disliked answers) that matters, as a share of answers."""
+    probation_s: float = field(default=7 * 86_400.0, metadata={"range": (0, 31_536_000)})
+    """Seconds after a promotion in which worse answers to the same questions roll it back."""
+    pipeline_patience_s: float = field(default=7 * 86_400.0, metadata={"range": (1, 31_536_000)})
+    """Seconds after which a pipeline that stays changed counts as the usual one."""
+    retrain_age_s: float = field(default=0.0, metadata={"range": (0, 315_360_000)})
+    """Age at which a version is trained again with the corrections there are; 0: never."""
+    jobs_at_once: int = field(default=2, metadata={"range": (1, 1000)})
+    """Retrainings under way at once, over all tenants; those worth most go first."""
     rollout_shadow: int = field(default=50, metadata={"range": (0, 100_000)})
     """Copies of requests that a retrained version answers before any client sees it; 0: none."""
     rollout_shadow_share: float = field(default=0.2, metadata={"range": (0.001, 1)})
@@ -54,6 +65,15 @@ class ControllerSettings:
     def __post_init__(self) -> None:
         """Raises ValueError for weights that are none."""
         _weights(self.rollout_weights)
+
+    @property
+    def quality(self) -> QualitySettings:
+        """The part that watching answers needs."""
+        return QualitySettings(
+            reference=self.reference,
+            margin=self.quality_margin,
+            outcomes_per_false_alarm=self.prompts_per_false_alarm,
+        )
 
     @property
     def rollout(self) -> RolloutSettings:

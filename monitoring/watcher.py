@@ -1,8 +1,11 @@
-"""One adapter under watch: its drift detector, and what the registry remembers of it.
+"""One adapter under watch: what its exchanges show, and what the registry remembers of it.
 
-An *epoch* is the time of one live version: when another version goes live, a new reference is taken
-from the prompts that follow. Everything is kept in the adapter's `DriftState` row, so that a
+An *epoch* is the time of one live version: when another version goes live, new references are taken
+from the exchanges that follow. Everything is kept in the adapter's `DriftState` row, so that a
 restarted controller goes on where it stood.
+
+A pipeline that changed comes first: while it is, neither prompts nor answers say anything of the
+tenant or the adapter, and what the last of them seemed to show is taken back.
 """
 
 from __future__ import annotations
@@ -12,18 +15,25 @@ from zipfile import BadZipFile
 
 import structlog
 
-from monitoring.drift import Detector, DriftSettings
+from monitoring import harms
+from monitoring.drift import Detector
+from monitoring.integrity import WINDOW, Integrity
+from monitoring.quality import Quality
+from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.aliases import Alias
 from registry.decisions import DriftState
+from registry.exchanges import Exchange
 
 log = structlog.get_logger("switchyard.controller")
+_DOUBTED = WINDOW + 10
+"""Exchanges before a broken pipeline is seen; what they showed is taken back."""
 
 
 class Watcher:
-    """Detector and memory of one (tenant, adapter)."""
+    """Detectors and memory of one (tenant, adapter)."""
 
-    def __init__(self, registry: Registry, settings: DriftSettings, tenant: str, adapter: str):
+    def __init__(self, registry: Registry, settings: ControllerSettings, tenant: str, adapter: str):
         self._registry = registry
         self._settings = settings
         self.tenant = tenant
@@ -32,13 +42,38 @@ class Watcher:
         self.cursor = 0
         self.memory: dict[str, Any] = {}
         """JSON: `live` digest, `since` (its promotion, seconds), `watched`, `held`, `pending`…"""
-        self.detector = Detector(settings)
+        self.begin()
         self._load()
+
+    def begin(self) -> None:
+        """Take new references."""
+        self.detector = Detector(self._settings.drift)
+        self.integrity = Integrity(self._settings.reference)
+        self.quality = Quality(self._settings.quality)
+        self.memory.pop("pipeline_at", None)
 
     @property
     def live(self) -> str | None:
         """The digest that this epoch is about."""
         return self.memory.get("live")
+
+    @property
+    def drifted(self) -> bool:
+        """Whether drift is sustained, and no broken pipeline."""
+        detector = self.detector
+        if not detector.established or detector.crossed_at is None:
+            return False
+        return self._sound(detector.seen - detector.crossed_at)
+
+    @property
+    def worse(self) -> str | None:
+        """The channel of harm in which answers got worse, and not for a broken pipeline."""
+        return self.quality.down if self._sound(self.quality.since_down) else None
+
+    @property
+    def pipeline_at(self) -> float | None:
+        """When the pipeline was seen to be changed (seconds); None while it is as usual."""
+        return self.memory.get("pipeline_at")
 
     def follow(self, aliases: list[Alias]) -> bool:
         """Begin a new epoch if another version is live than before; whether it did."""
@@ -47,29 +82,37 @@ class Watcher:
             return False
         if self.live is not None:
             self.epoch += 1
-        kept = {k: self.memory[k] for k in ("last_retrain",) if k in self.memory}
+        kept = {k: self.memory[k] for k in ("last_retrain", "said") if k in self.memory}
         self.memory = {**kept, "live": live.live, "since": live.updated_at, "attempts": 0}
-        self.detector = Detector(self._settings)
+        self.begin()
         self.save()
         return True
 
     def read(self, limit: int) -> int:
-        """Show the detector the exchanges since the cursor; how many were read.
+        """Take in the exchanges since the cursor, and what people said; how many were read.
 
-        Fallbacks count: drift is about what tenants send, whoever answered. Left out are requests
-        that were refused (4xx: they never reached a model), copies for a shadow (the original is
-        there), other adapters' and those from before this epoch.
+        Of prompts, fallbacks count: drift is about what tenants send, whoever answered. Left out
+        are requests that were refused (4xx: they never reached a model), copies for a shadow (the
+        original is there), other adapters' and those from before this epoch.
         """
         rows = self._registry.exchanges.since(self.cursor, limit=limit, tenant=self.tenant)
         since = self.memory.get("since")
         for row in rows:
             self.cursor = row.number
             refused = 400 <= row.status < 500
-            if row.sketch is None or row.adapter != self.adapter or refused or row.shadow_of:
+            if row.adapter != self.adapter or refused or row.shadow_of:
                 continue
             if since is not None and row.created_at >= since:
-                self.detector.see(row.sketch)
-        if rows:
+                self._see(row)
+        said = self._registry.outcomes.said_since(
+            self.memory.get("said", 0), self.tenant, self.adapter, limit
+        )
+        for word in said:
+            self.memory["said"] = word.number
+            if word.digest == self.live and not self.integrity.changed:
+                for channel, harm in harms.of_feedback(word.rating, word.corrected):
+                    self.quality.see(channel, harm)
+        if rows or said:
             self.save()
         return len(rows)
 
@@ -82,10 +125,35 @@ class Watcher:
                 adapter=self.adapter,
                 epoch=self.epoch,
                 cursor=self.cursor,
-                state={"memory": self.memory, "detector": state},
+                state={
+                    "memory": self.memory,
+                    "detector": state,
+                    "integrity": self.integrity.dump(),
+                    "quality": self.quality.dump(),
+                },
                 arrays=arrays,
             )
         )
+
+    def _see(self, row: Exchange) -> None:
+        if row.layout is not None and self.integrity.see(row.layout):
+            if self.integrity.changed:
+                self.memory["pipeline_at"] = row.created_at
+                self.detector.forgive(_DOUBTED)
+                self.quality.forgive(_DOUBTED)
+            else:
+                self.memory.pop("pipeline_at", None)
+        if self.integrity.changed:
+            return
+        if row.sketch is not None:
+            self.detector.see(row.sketch)
+        if row.digest == self.live and row.role == "live":
+            for channel, harm in harms.of_exchange(row):
+                self.quality.see(channel, harm)
+
+    def _sound(self, since: int) -> bool:
+        """Whether a broken pipeline would have been seen by now, `since` exchanges later."""
+        return not self.integrity.changed and (not self.integrity.usual or since >= WINDOW)
 
     def _load(self) -> None:
         row = self._registry.decisions.drift_state(self.tenant, self.adapter)
@@ -93,9 +161,11 @@ class Watcher:
             return
         self.epoch, self.cursor = row.epoch, row.cursor
         self.memory = dict(row.state.get("memory", {}))
+        self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
+        self.quality = Quality(self._settings.quality, row.state.get("quality"))
         try:
             self.detector = Detector.load(
-                self._settings, row.state.get("detector", {}), row.arrays or b""
+                self._settings.drift, row.state.get("detector", {}), row.arrays or b""
             )
         except (ValueError, KeyError, EOFError, BadZipFile) as error:
             log.warning(

@@ -78,6 +78,8 @@ class Exchange(Base):
     repetition: Mapped[float | None]
     mean_logprob: Mapped[float | None]
     """Of the answer's tokens, where the client asked for their log-probabilities."""
+    layout: Mapped[int | None]
+    """How the messages are built, without what they say: monitoring/integrity.py."""
     sketch: Mapped[bytes | None] = mapped_column(LargeBinary)
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """{"messages": […]}, where the tenant opted in, redacted unless the router was told not to."""

@@ -28,11 +28,34 @@ class Outcome:
     created_at: float
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a person said of an answer of version `digest`."""
+
+    number: int
+    digest: str | None
+    rating: float | None
+    corrected: bool
+
+
 class Outcomes:
     """Outcomes in the registry."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def said_since(self, number: int, tenant: str, adapter: str, limit: int = 5000) -> list[Said]:
+        """People's words with a number above `number`, in the order in which they first came."""
+        query = (
+            select(
+                Feedback.number, Feedback.digest, Feedback.rating, Feedback.correction.is_not(None)
+            )
+            .where(Feedback.number > number, Feedback.tenant == tenant, Feedback.adapter == adapter)
+            .order_by(Feedback.number)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [Said(*row) for row in session.execute(query).all()]
 
     def of(
         self,

@@ -98,7 +98,9 @@ def test_a_promotion_starts_a_new_reference_and_scores_the_receipt(scene: Scene)
     assert scene.gauge("drift_active", tenant="acme") == 0, "what it was retrained for is ordinary"
 
 
-def test_a_rejected_retraining_is_scored_and_tried_again_after_the_cooldown(scene: Scene) -> None:
+def test_a_rejected_retraining_is_scored_and_tried_again_after_twice_the_cooldown(
+    scene: Scene,
+) -> None:
     _drifted(scene, corrections=6)
     scene.controller.tick()
     (job,) = scene.registry.jobs.all("acme", "support", active=True)
@@ -111,6 +113,9 @@ def test_a_rejected_retraining_is_scored_and_tried_again_after_the_cooldown(scen
     assert realised["outcome"] == "rejected"
     assert scene.receipts("hold")[-1].rule == "cooldown"
     scene.clock.now += 1001
+    scene.controller.tick()
+    assert scene.registry.jobs.all("acme", "support", active=True) == []
+    scene.clock.now += 1000
     scene.controller.tick()
     (again,) = scene.registry.jobs.all("acme", "support", active=True)
     assert again.idempotency_key == "retrain:acme:support:0:2"

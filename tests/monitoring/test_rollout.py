@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitoring.harm import CHALLENGER, CHAMPION, Reading, compare
+from monitoring.comparison import CHALLENGER, CHAMPION, Reading, compare
 from monitoring.rollout import RolloutSettings, Trial, next_step
 
 SETTINGS = RolloutSettings(shadow=20, requests=10, patience_s=1000)

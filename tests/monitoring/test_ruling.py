@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from monitoring.ruling import Situation, rule
+from monitoring.ruling import Situation, rule, wait_s
 from monitoring.settings import ControllerSettings
 
-READY = Situation(
-    established=True,
-    corrections=40,
-    active_job=None,
-    candidate=None,
-    since_retrain_s=None,
-    auto_retrain=True,
-    training_file=True,
+SETTINGS = ControllerSettings(retrain_age_s=90 * 86_400.0)
+QUIET = Situation(corrections=40)
+READY = replace(QUIET, drift=True)
+
+
+def _rule(situation: Situation, **change: Any) -> tuple[str, str]:
+    ruling = rule(replace(situation, **change), SETTINGS)
+    assert ruling.reason
+    return ruling.kind, ruling.rule
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"drift": True}, "sustained-drift-with-corrections"),
+        ({"worse": "invalid"}, "quality-down-with-corrections"),
+        ({"drift": True, "worse": "invalid"}, "sustained-drift-with-corrections"),
+        ({"old_base": True, "corrections": 0}, "new-base"),
+        ({"age_s": 90 * 86_400.0, "corrections": 1}, "age"),
+        ({"asked_by": "ada", "corrections": 0}, "asked"),
+        ({"asked_by": "ada", "auto_retrain": False, "since_retrain_s": 1.0}, "asked"),
+        ({"asked_by": "ada", "pipeline": "no user text"}, "asked"),
+    ],
 )
-
-
-def test_sustained_drift_with_enough_corrections_retrains() -> None:
-    assert rule(READY, ControllerSettings()).kind == "retrain"
+def test_each_trigger_retrains_and_is_named(change: dict[str, Any], name: str) -> None:
+    assert _rule(QUIET, **change) == ("retrain", name)
 
 
 @pytest.mark.parametrize(
@@ -33,13 +47,41 @@ def test_sustained_drift_with_enough_corrections_retrains() -> None:
         ({"training_file": False}, "no-training-file"),
         ({"corrections": 39}, "waiting-for-corrections"),
         ({"since_retrain_s": 3599.0}, "cooldown"),
+        ({"pipeline": "the system prompt is gone"}, "pipeline-changed"),
     ],
 )
-def test_each_obstacle_holds_and_is_named(change: dict[str, object], name: str) -> None:
-    ruling = rule(replace(READY, **change), ControllerSettings())  # type: ignore[arg-type]
-    assert (ruling.kind, ruling.rule) == ("hold", name)
-    assert ruling.reason
+def test_each_obstacle_holds_and_is_named(change: dict[str, Any], name: str) -> None:
+    assert _rule(READY, **change) == ("hold", name)
 
 
-def test_without_sustained_drift_nothing_is_decided() -> None:
-    assert rule(replace(READY, established=False), ControllerSettings()).kind == "none"
+def test_a_changed_pipeline_is_told_even_where_nothing_else_is_wrong() -> None:
+    assert _rule(QUIET, pipeline="no user text") == ("hold", "pipeline-changed")
+
+
+def test_without_evidence_nothing_is_decided() -> None:
+    assert rule(QUIET, SETTINGS).kind == "none"
+    assert rule(replace(QUIET, age_s=1e12), ControllerSettings()).kind == "none", "age is off"
+
+
+def test_worse_answers_to_the_same_questions_roll_a_fresh_version_back() -> None:
+    assert _rule(QUIET, worse="invalid", can_go_back=True) == (
+        "rollback", "quality-down-after-promotion"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change", [{"drift": True}, {"can_go_back": False}, {"auto_promote": False}]
+)
+def test_worse_answers_to_other_questions_or_of_an_old_version_do_not(
+    change: dict[str, Any],
+) -> None:
+    kind, _ = _rule(QUIET, **{"worse": "invalid", "can_go_back": True, **change})
+    assert kind == "retrain"
+
+
+def test_each_failure_in_a_row_doubles_the_wait() -> None:
+    assert [wait_s(n, SETTINGS) for n in (0, 1, 2, 6, 60)] == [
+        3600, 7200, 14400, 3600 * 64, 3600 * 64
+    ]  # fmt: skip
+    assert _rule(READY, since_retrain_s=7100.0, failures=1) == ("hold", "cooldown")
+    assert _rule(READY, since_retrain_s=7200.0, failures=1)[0] == "retrain"

@@ -1,4 +1,4 @@
-"""How a version that the loop trained gets to traffic: step by step, or at once."""
+"""How a version that the loop trained gets to traffic, and how messages are built."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,8 +12,12 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("tenants") as table:
         table.add_column(sa.Column("rollout", sa.String(), nullable=False, server_default="staged"))
+    with op.batch_alter_table("exchanges") as table:
+        table.add_column(sa.Column("layout", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("exchanges") as table:
+        table.drop_column("layout")
     with op.batch_alter_table("tenants") as table:
         table.drop_column("rollout")

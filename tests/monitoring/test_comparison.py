@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from monitoring.harm import CHALLENGER, CHAMPION, Reading, compare
+from monitoring.comparison import CHALLENGER, CHAMPION, Reading, compare
 
 Outcomes = list[tuple[str, float]]
 

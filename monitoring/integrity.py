@@ -1,0 +1,140 @@
+"""Integrity: has the pipeline before the model changed, rather than what people ask?
+
+Most "drift" is a client that applies a chat template by itself, lost its system prompt or sends
+empty turns. Retraining on that would teach the adapter somebody's mistake. Each exchange carries a
+*layout*: a number that says how its messages are built and nothing of what they say. The layouts of
+the first exchanges after a promotion are what is usual; where nearly all exchanges have another,
+all at once, the pipeline changed. Clients whose system prompts differ from request to request have
+no usual layout, and nothing is said of them.
+
+Pure: no clock, no database; goes on from what `dump` gives.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+MARKERS, EMPTY, OPEN = 1 << 24, 1 << 25, 1 << 26
+"""Bits of a layout: signs of a chat template within a text; no user text at all; the last message
+is an assistant's. Those below hash the system prompt, digits folded; 0 for none."""
+
+_TEMPLATE = re.compile(
+    r"<\|(?:im_start|im_end|begin_of_text|start_header_id|eot_id|user|assistant|system)\|>"
+    r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|\{\{-?\s*\w|\{%-?\s*\w"
+    r"|^### (?:Instruction|Response):",
+    re.MULTILINE,
+)
+_DIGITS = re.compile(r"\d+")
+_LOOKED_AT = 4000
+WINDOW = 50
+"""Exchanges that are looked at at a time: after so many a broken pipeline has been seen."""
+_USUAL, _FEWEST = 0.01, 3  # of the reference: rarer layouts are nobody's habit
+_COVERED = 0.9  # of the reference, by usual layouts; else there is no habit to speak of
+_CHANGED, _MENDED = 0.8, 0.2  # of the window
+
+
+def layout(messages: Any) -> int:
+    """How a conversation is built, from 0 to 2^27 - 1. Whatever is no conversation is EMPTY."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        return EMPTY
+    system, asked, bits, role = "", False, 0, None
+    for message in messages:
+        if not isinstance(message, Mapping):
+            continue
+        role, text = message.get("role"), _text(message.get("content"))
+        if role in ("system", "developer"):
+            system += text
+        elif role == "user":
+            asked = asked or bool(text.strip()) or _is_rich(message.get("content"))
+        if _TEMPLATE.search(text[:_LOOKED_AT]):
+            bits |= MARKERS
+    if not asked:
+        bits |= EMPTY
+    if role == "assistant":
+        bits |= OPEN
+    folded = _DIGITS.sub("0", " ".join(system.split()))
+    hashed = zlib.crc32(folded.encode("utf-8", "replace")) & (MARKERS - 1) if folded else 0
+    return bits | hashed
+
+
+class Integrity:
+    """The layouts of one adapter's exchanges, from one promotion to the next. `reference`: how many
+    say what is usual."""
+
+    def __init__(self, reference: int, state: Mapping[str, Any] | None = None) -> None:
+        self._reference = reference
+        kept = state or {}
+        self._counts = Counter({int(k): int(v) for k, v in kept.get("counts", {}).items()})
+        self._window: deque[int] = deque(kept.get("window", ()), maxlen=WINDOW)
+        self.changed = bool(kept.get("changed", False))
+        """Whether nearly all exchanges are built in another way than usual; so until nearly none
+        is."""
+
+    @property
+    def usual(self) -> frozenset[int]:
+        """Usual layouts; empty while the reference is taken, and where there is no habit."""
+        size = self._counts.total()
+        if size < self._reference:
+            return frozenset()
+        usual = {code: n for code, n in self._counts.items() if n >= max(_FEWEST, _USUAL * size)}
+        return frozenset(usual) if sum(usual.values()) >= _COVERED * size else frozenset()
+
+    @property
+    def what(self) -> str:
+        """What is new about most of the window, for people."""
+        usual = self.usual
+        strange = Counter(code for code in self._window if code not in usual)
+        for bit, said in (
+            (MARKERS, "chat-template markers within the messages"),
+            (EMPTY, "no user text"),
+            (OPEN, "the last message is an assistant's"),
+        ):
+            if sum(n for code, n in strange.items() if code & bit) > strange.total() / 2:
+                return said
+        gone = sum(n for code, n in strange.items() if not code) > strange.total() / 2
+        return "the system prompt is gone" if gone else "another system prompt"
+
+    def see(self, code: int) -> bool:
+        """Take in one exchange's layout; whether `changed` is another than before."""
+        if self._counts.total() < self._reference:
+            self._counts[code] += 1
+            return False
+        usual = self.usual
+        if not usual:
+            return False
+        self._window.append(code)
+        strange = sum(code not in usual for code in self._window)
+        before = self.changed
+        if not before:
+            self.changed = strange >= _CHANGED * WINDOW
+        elif len(self._window) == WINDOW:
+            self.changed = strange > _MENDED * WINDOW
+        return self.changed != before
+
+    def dump(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "counts": {str(code): n for code, n in self._counts.most_common(100)},
+            "window": [*self._window],
+            "changed": self.changed,
+        }
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def _is_rich(content: Any) -> bool:
+    """Whether there are parts that are no text: a picture alone is a question too."""
+    return isinstance(content, list) and any(
+        isinstance(part, Mapping) and part.get("type") not in (None, "text") for part in content
+    )

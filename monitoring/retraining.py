@@ -1,0 +1,327 @@
+"""Retraining: from an adapter's evidence to a decision, and from a decision to a job.
+
+`propose` says what an adapter wants, and leaves a receipt where a rule stands against it. `go`
+writes a plan down and carries it out; a plan that a killed controller left is carried out by
+`go_on`, and each of its steps can be done again without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from monitoring import retrain_set
+from monitoring.metrics import Metrics
+from monitoring.receipts import expected_gain
+from monitoring.ruling import Ruling, Situation, rule
+from monitoring.settings import ControllerSettings
+from monitoring.watcher import Watcher
+from registry import Registry
+from registry.adapters import Adapter
+from registry.decisions import Decision
+from registry.errors import InvalidTransition
+from registry.exchanges import Feedback
+from registry.tenants import Tenant
+
+log = structlog.get_logger("switchyard.controller")
+
+ON_ITS_WAY = ("candidate", "shadow", "canary")
+_WEEK_S = 7 * 86_400.0
+_UNKNOWN_GAIN = 0.5
+_LOOKED_AT = 200
+"""Receipts of an adapter, the newest."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A retraining that every rule allows. `worth`: expected gain × requests of the last week."""
+
+    watcher: Watcher
+    adapter: Adapter
+    ruling: Ruling
+    corrections: Sequence[Feedback]
+    old: bytes
+    expected: dict[str, Any]
+    worth: float
+
+
+class Retraining:
+    """Decisions about retraining. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: ControllerSettings,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._bases: dict[str, str | None] = {}
+
+    def propose(self, tenant: Tenant, adapter: Adapter, watcher: Watcher) -> Proposal | None:
+        """What the evidence asks for, if nothing stands against it; a rollback is done at once."""
+        live = watcher.live
+        assert live is not None
+        if not self._anything(adapter, watcher):
+            if watcher.memory.pop("held", None) is not None:
+                watcher.save()
+            return None
+        corrections = self._registry.exchanges.corrections(watcher.tenant, watcher.adapter)
+        file_id = retrain_set.training_file(self._registry, watcher.tenant, live)
+        situation = self._situation(tenant, adapter, watcher, len(corrections), file_id is not None)
+        ruling = rule(situation, self._settings)
+        if ruling.kind == "none":
+            return None
+        if ruling.kind == "rollback":
+            self._roll_back(watcher, ruling)
+            return None
+        old = None
+        if ruling.kind == "retrain" and file_id is not None:
+            old = retrain_set.old_rows(self._registry, watcher.tenant, file_id)
+        if ruling.kind == "hold" or old is None:
+            self.hold(watcher, *_held(ruling))
+            return None
+        expected = expected_gain(self._registry, watcher.tenant, corrections)
+        served = self._registry.exchanges.served(
+            watcher.tenant, watcher.adapter, self._clock() - _WEEK_S
+        )
+        gain = float(expected.get("gain_at_most", _UNKNOWN_GAIN))
+        worth = gain * max(1, sum(row.requests for row in served))
+        if situation.asked_by is not None:
+            worth = float("inf")
+        return Proposal(watcher, adapter, ruling, corrections, old, expected, worth)
+
+    def hold(self, watcher: Watcher, name: str, reason: str) -> None:
+        """Leave a receipt of what stands against a retraining, once for each change of it."""
+        if watcher.memory.get("held") == name:
+            return
+        self.record(watcher, "hold", name, {"reason": reason})
+        watcher.memory["held"] = name
+        watcher.save()
+
+    def go(self, proposal: Proposal) -> None:
+        """Write the plan down, and carry it out."""
+        watcher, corrections = proposal.watcher, proposal.corrections
+        made = retrain_set.build(proposal.old, corrections)
+        attempt = int(watcher.memory.get("attempts", 0))
+        upload = self._registry.upload(
+            watcher.tenant, f"retrain-{watcher.adapter}-{watcher.epoch}.jsonl", made.data
+        )
+        key = f"retrain:{watcher.tenant}:{watcher.adapter}:{watcher.epoch}"
+        watcher.memory["pending"] = {
+            "key": key if attempt == 0 else f"{key}:{attempt + 1}",
+            "file": upload,
+            "spec": {**proposal.adapter.training, "parent": watcher.live, "keep_good_rows": True},
+            "feedback": [row.id for row in corrections],
+            "rule": proposal.ruling.rule,
+            "evidence": {
+                **self._evidence(watcher),
+                "reason": proposal.ruling.reason,
+                "dataset_sha256": made.digest,
+                "rows": made.sources,
+                "attempt": attempt + 1,
+            },
+            "expected": proposal.expected,
+            "at": self._clock(),
+        }
+        watcher.save()
+        self.go_on(watcher)
+
+    def go_on(self, watcher: Watcher) -> None:
+        """Carry out what was written down, if anything is."""
+        if "back" in watcher.memory:
+            self._carry_back(watcher)
+        if "pending" in watcher.memory:
+            self._carry_out(watcher)
+
+    def record(
+        self, watcher: Watcher, kind: str, rule_name: str, extra: dict[str, Any] | None = None
+    ) -> None:
+        """Leave a receipt about the live version, with all evidence there is."""
+        self._registry.decisions.record(
+            watcher.tenant,
+            watcher.adapter,
+            kind,
+            rule_name,
+            digest=watcher.live,
+            evidence={**self._evidence(watcher), **(extra or {})},
+            at=self._clock(),
+        )
+        self._metrics.decisions_total.labels(kind).inc()
+        log.info(kind, tenant=watcher.tenant, adapter=watcher.adapter, rule=rule_name)
+
+    def _anything(self, adapter: Adapter, watcher: Watcher) -> bool:
+        """Whether it is worth asking the registry for the rest: mostly it is not."""
+        asks = self._registry.decisions.page(None, 1, watcher.tenant, watcher.adapter, "ask")
+        age = self._clock() - float(watcher.memory.get("since") or self._clock())
+        return (
+            watcher.drifted
+            or watcher.worse is not None
+            or watcher.integrity.changed
+            or bool(asks)
+            or self._base(watcher) not in (None, adapter.base)
+            or 0 < self._settings.retrain_age_s <= age
+        )
+
+    def _base(self, watcher: Watcher) -> str | None:
+        """The base that the live version was trained for."""
+        live = watcher.live
+        assert live is not None
+        if live not in self._bases:
+            self._bases[live] = self._registry.versions.get(live).manifest.get("base")
+        return self._bases[live]
+
+    def _situation(
+        self,
+        tenant: Tenant,
+        adapter: Adapter,
+        watcher: Watcher,
+        corrections: int,
+        training_file: bool,
+    ) -> Situation:
+        names = (watcher.tenant, watcher.adapter)
+        jobs = self._registry.jobs.all(*names, active=True)
+        versions = self._registry.versions.all(*names)
+        receipts = self._registry.decisions.page(None, _LOOKED_AT, *names)
+        last = watcher.memory.get("last_retrain")
+        took_over = float(watcher.memory.get("since") or self._clock())
+        aliases = self._registry.aliases.of_adapter(*names)
+        return Situation(
+            drift=watcher.drifted,
+            worse=watcher.worse,
+            asked_by=_asked(receipts),
+            old_base=self._base(watcher) not in (None, adapter.base),
+            age_s=self._clock() - took_over,
+            pipeline=watcher.integrity.what if watcher.integrity.changed else None,
+            can_go_back=self._clock() - took_over <= self._settings.probation_s
+            and any(a.live == watcher.live and a.previous is not None for a in aliases),
+            corrections=corrections,
+            active_job=jobs[0].id if jobs else None,
+            candidate=next((v.served_name for v in versions if v.state in ON_ITS_WAY), None),
+            since_retrain_s=None if last is None else self._clock() - last,
+            failures=_failures(receipts),
+            auto_retrain=tenant.auto_retrain,
+            auto_promote=tenant.auto_promote,
+            training_file=training_file,
+        )
+
+    def _evidence(self, watcher: Watcher) -> dict[str, Any]:
+        found = {**watcher.detector.evidence(), "epoch": watcher.epoch}
+        quality = watcher.quality.evidence()
+        if quality:
+            found["quality"] = quality
+        if watcher.integrity.changed:
+            found["pipeline"] = watcher.integrity.what
+        return found
+
+    def _carry_out(self, watcher: Watcher) -> None:
+        plan: dict[str, Any] = watcher.memory["pending"]
+        tenant, adapter = watcher.tenant, watcher.adapter
+        job = self._registry.jobs.enqueue(
+            tenant,
+            adapter,
+            plan["file"],
+            spec=plan["spec"],
+            trigger="controller",
+            idempotency_key=plan["key"],
+        )
+        self._registry.exchanges.mark_used(plan["feedback"], job.id)
+        receipts = self._registry.decisions.all(tenant, adapter, "retrain")
+        if not any(receipt.job_id == job.id for receipt in receipts):
+            self._registry.decisions.record(
+                tenant,
+                adapter,
+                "retrain",
+                plan["rule"],
+                digest=plan["spec"]["parent"],
+                job_id=job.id,
+                evidence=plan["evidence"],
+                expected=plan["expected"],
+                at=plan["at"],
+            )
+            self._metrics.decisions_total.labels("retrain").inc()
+        log.info("retraining", tenant=tenant, adapter=adapter, job=job.id, key=plan["key"])
+        memory = {k: v for k, v in watcher.memory.items() if k not in ("pending", "held")}
+        watcher.memory = {
+            **memory,
+            "attempts": int(memory.get("attempts", 0)) + 1,
+            "last_retrain": plan["at"],
+            "held": "job-active",  # that a job works now is no news: its receipt has just said so
+        }
+        watcher.save()
+
+    def _roll_back(self, watcher: Watcher, ruling: Ruling) -> None:
+        watcher.memory["back"] = {
+            "digest": watcher.live,
+            "rule": ruling.rule,
+            "evidence": {**self._evidence(watcher), "reason": ruling.reason},
+        }
+        watcher.save()
+        self.go_on(watcher)
+
+    def _carry_back(self, watcher: Watcher) -> None:
+        plan: dict[str, Any] = watcher.memory["back"]
+        tenant, adapter, digest = watcher.tenant, watcher.adapter, plan["digest"]
+        for alias in self._registry.aliases.of_adapter(tenant, adapter):
+            if alias.live == digest and alias.previous is not None:
+                self._registry.aliases.roll_back(tenant, alias.name)
+        try:
+            version = self._registry.versions.move(
+                digest, "rejected", {"rejected_because": plan["evidence"]["reason"]}
+            )
+        except InvalidTransition:  # done before the controller was killed, or by a person
+            version = self._registry.versions.get(digest)
+        done = self._registry.decisions.all(tenant, adapter, "rollback")
+        if not any(receipt.digest == digest for receipt in done):
+            self._registry.decisions.record(
+                tenant,
+                adapter,
+                "rollback",
+                plan["rule"],
+                digest=digest,
+                job_id=version.job_id,
+                evidence=plan["evidence"],
+                at=self._clock(),
+            )
+            self._metrics.decisions_total.labels("rollback").inc()
+        for receipt in self._registry.decisions.all(tenant, adapter, "retrain"):
+            if receipt.job_id is not None and receipt.job_id == version.job_id:
+                before = receipt.realised or {"version": version.served_name}
+                self._registry.decisions.realise(receipt.id, {**before, "outcome": "rolled-back"})
+        log.warning("rolled back", tenant=tenant, adapter=adapter, version=version.served_name)
+        watcher.memory.pop("back")
+        watcher.save()
+
+
+def _held(ruling: Ruling) -> tuple[str, str]:
+    if ruling.kind == "hold":
+        return ruling.rule, ruling.reason
+    return "training-file-unreadable", "the live version's training file can't be read"
+
+
+def _asked(receipts: Sequence[Decision]) -> str | None:
+    """Who asked for a retraining since the last one; receipts are the newest first."""
+    for receipt in receipts:
+        if receipt.kind == "retrain":
+            return None
+        if receipt.kind == "ask":
+            return receipt.by
+    return None
+
+
+def _failures(receipts: Sequence[Decision]) -> int:
+    """Retrainings in a row, the newest first, whose version did not stay."""
+    count = 0
+    for receipt in receipts:
+        if receipt.kind == "retrain" and receipt.realised is not None:
+            if receipt.realised.get("outcome") == "promoted":
+                break
+            count += 1
+    return count
