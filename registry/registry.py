@@ -10,6 +10,7 @@ from registry.decisions import Decisions
 from registry.engines import Engines
 from registry.exchanges import Exchanges
 from registry.files import Files
+from registry.history import History
 from registry.jobs import Jobs
 from registry.snapshot import Snapshot
 from registry.store import Store
@@ -32,6 +33,7 @@ class Registry:
         self.files = Files(database)
         self.exchanges = Exchanges(database)
         self.decisions = Decisions(database)
+        self.history = History(database)
 
     @classmethod
     def open(cls, database_url: str, store_url: str, *, migrate: bool = False) -> Registry:
