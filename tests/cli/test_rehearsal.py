@@ -141,7 +141,7 @@ def test_every_panel_and_every_rule_has_data(told: Told) -> None:
         return not empty(prometheus, asked)
 
     try:
-        wait_for(complete, "every panel to have data", 30)
+        wait_for(complete, "every panel to have data")
     except AssertionError as error:
         raise AssertionError(f"{error}; empty: {empty(prometheus, asked)}") from error
 
@@ -159,11 +159,6 @@ def test_every_rule_can_be_evaluated(told: Told) -> None:
     wanted = (*rules.recordings(), *rules.budgets(), *rules.alerts())
     assert len(found) == len(wanted)
     assert {rule["health"] for rule in found} == {"ok"}
-
-
-def test_the_alert_of_drift_fired_while_prompts_had_changed(told: Told) -> None:
-    fired = watching(told).query('max_over_time(ALERTS{alertstate="firing"}[10m])')
-    assert "SwitchyardDriftSustained" in {found["metric"]["alertname"] for found in fired}
 
 
 def test_all_that_was_started_is_drained_in_order_and_nothing_is_killed(told: Told) -> None:
