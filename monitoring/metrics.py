@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -271,7 +271,7 @@ class Metrics:
             Gauge, "build_info", "1 for the version of Switchyard that runs", ["release"]
         )
         self.build_info.labels(_release()).set(1)
-        self._per_tenant = (
+        self._per_tenant: tuple[Family[Any], ...] = (
             self.requests_total, self.request_duration_seconds, self.time_to_first_token_seconds,
             self.tokens_total, self.fallbacks_total, self.errors_total, self.in_flight,
             self.rate_limited_total,
