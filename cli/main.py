@@ -34,6 +34,7 @@ from cli import (
 from cli.demo import command as demo
 from cli.home import Home
 from cli.invocation import Invocation
+from cli.report import command as report
 
 
 class OneLineErrors(TyperGroup):
@@ -110,6 +111,7 @@ base.attach(app)
 data.attach(app)
 training.attach(app)
 status.attach(app)
+report.attach(app)
 registry_commands.attach(app)
 processes.attach(app)
 

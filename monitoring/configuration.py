@@ -6,7 +6,7 @@ monitoring/generated/ are committed; a test compares them with what this would w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import yaml
 from monitoring import dashboards, rules
 
 GENERATED = Path(__file__).parent / "generated"
-ADDRESSES: Mapping[str, str] = {
+Addresses = Mapping[str, str | Sequence[str]]
+"""{scrape job: where its processes have their metrics, one or several}."""
+ADDRESSES: Addresses = {
     "switchyard-router": "127.0.0.1:8081",
     "switchyard-controller": "127.0.0.1:8082",
     "switchyard-worker": "127.0.0.1:8083",
@@ -39,7 +41,7 @@ OpenMetrics (it escapes colons); this gives them one name under every version.""
 _HEAD = "# Written by `switchyard dashboards write`; change monitoring/{source} instead.\n"
 
 
-def prometheus(addresses: Mapping[str, str] = ADDRESSES, interval: str = "5s") -> dict[str, Any]:
+def prometheus(addresses: Addresses = ADDRESSES, interval: str = "5s") -> dict[str, Any]:
     """Prometheus's configuration."""
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
@@ -47,31 +49,35 @@ def prometheus(addresses: Mapping[str, str] = ADDRESSES, interval: str = "5s") -
         "scrape_configs": [
             {
                 "job_name": job,
-                "static_configs": [{"targets": [address]}],
+                "static_configs": [{"targets": [where] if isinstance(where, str) else [*where]}],
                 **(_COLONS if job == "vllm" else {}),
             }
-            for job, address in addresses.items()
+            for job, where in addresses.items()
         ],
     }
 
 
-def files(addresses: Mapping[str, str] = ADDRESSES, interval: str = "5s") -> dict[str, str]:
+def files(
+    addresses: Addresses = ADDRESSES, interval: str = "5s", budget_interval: str = "1m"
+) -> dict[str, str]:
     """{name: contents}, with / between folders."""
     return {
         "prometheus.yml": _HEAD.format(source="configuration.py")
         + _yaml(prometheus(addresses, interval)),
-        "rules.yml": _HEAD.format(source="rules.py") + _yaml(rules.document()),
-        "dashboards/operator.json": dashboards.operator(),
-        "dashboards/tenant.json": dashboards.tenant(),
+        "rules.yml": _HEAD.format(source="rules.py") + _yaml(rules.document(budget_interval)),
+        **{f"dashboards/{name}": text for name, text in dashboards.files().items()},
     }
 
 
 def write(
-    folder: Path, addresses: Mapping[str, str] = ADDRESSES, interval: str = "5s"
+    folder: Path,
+    addresses: Addresses = ADDRESSES,
+    interval: str = "5s",
+    budget_interval: str = "1m",
 ) -> list[Path]:
     """Write all files below `folder`, made if need be; the paths written."""
     written = []
-    for name, text in files(addresses, interval).items():
+    for name, text in files(addresses, interval, budget_interval).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

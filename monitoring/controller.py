@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
+from monitoring import standing
 from monitoring.forgetting import Forgetting
 from monitoring.metrics import JOB_STATES, Metrics
 from monitoring.receipts import realised_gain
@@ -140,10 +141,7 @@ class Controller:
         """Gauges that say what the registry holds."""
         registry, metrics = self._registry, self._metrics
         metrics.know_tenants(tenant.name for tenant in registry.tenants.all())
-        served = {version.digest: version.served_name for version in registry.versions.all()}
-        metrics.show_versions(
-            {(a.tenant, a.name): served.get(a.live or "") for a in registry.aliases.all()}
-        )
+        standing.show(registry, metrics, self._clock())
         states = Counter(job.state for job in registry.jobs.all())
         for state in JOB_STATES:
             metrics.jobs.labels(state).set(states[state])
@@ -155,6 +153,7 @@ class Controller:
                 metrics.engine_restarts_total.inc()
         for gone in self._engine_starts.keys() - {engine.id for engine in engines}:
             metrics.engine_up.forget(engine=gone)
+            metrics.loop.forget_engine(gone)
         self._engine_starts = {engine.id: engine.started_at for engine in engines}
 
     def _show_drift(self) -> None:

@@ -14,42 +14,58 @@ from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
-from monitoring.panels import OPERATOR, TENANT, Panel, Rows
+from monitoring.panel import Board, Panel
+from monitoring.panels import BOARDS
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 
-def operator() -> str:
-    """The Operator dashboard, JSON."""
-    return _build("Switchyard: Operator", "switchyard-operator", OPERATOR, per_tenant=False)
+def files() -> dict[str, str]:
+    """{file name: dashboard, JSON}."""
+    return {f"{board.name.lower()}.json": _build(board) for board in BOARDS}
 
 
-def tenant() -> str:
-    """The Tenant dashboard, JSON; a variable picks the tenant."""
-    return _build("Switchyard: Tenant", "switchyard-tenant", TENANT, per_tenant=True)
-
-
-def _build(title: str, uid: str, rows: Rows, *, per_tenant: bool) -> str:
+def _build(board: Board) -> str:
     built = (
-        grafana.Dashboard(title)
-        .uid(uid)
+        grafana.Dashboard(f"Switchyard: {board.name}")
+        .uid(f"switchyard-{board.name.lower()}")
         .tags(["switchyard"])
         .refresh("10s")
         .time("now-1h", "now")
         .with_variable(grafana.DatasourceVariable("datasource").type("prometheus"))
     )
-    if per_tenant:
+    if board.per_tenant:
         built = built.with_variable(
             grafana.QueryVariable("tenant")
             .datasource(_SOURCE)
             .query('label_values(switchyard_drift_active{tenant!~"other|none"}, tenant)')
+        ).with_variable(
+            grafana.TextBoxVariable("price").label("Price of a million tokens").default_value("1")
         )
-    for name, panels in rows:
+    for name, panels in board.rows:
         built = built.with_row(grafana.Row(name))
         for panel in panels:
             built = built.with_panel(_panel(panel))
     plain = _without_nulls(json.loads(json.dumps(built.build(), cls=JSONEncoder)))
+    if board.deploys:
+        plain["annotations"] = {"list": [_marks(board.deploys)]}
     return json.dumps(plain, indent=2, sort_keys=True) + "\n"
+
+
+def _marks(expr: str) -> dict[str, Any]:
+    """A line at each moment that `expr` gives. The SDK's model has no `useValueForTime`, without
+    which Grafana marks when it looked, not what it read."""
+    return {
+        "name": "Versions that went live",
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "enable": True,
+        "iconColor": "blue",
+        "expr": expr,
+        "titleFormat": "{{version}} went live",
+        "textFormat": "{{tenant}}/{{alias}}",
+        "tagKeys": "tenant,alias",
+        "useValueForTime": "on",
+    }
 
 
 def _without_nulls(value: Any) -> Any:

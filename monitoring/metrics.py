@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +28,7 @@ from prometheus_client import (
 
 from monitoring.answer_metrics import AnswerMetrics
 from monitoring.labels import NOBODY, Bound, Family
+from monitoring.loop_metrics import LoopMetrics
 from monitoring.replica_metrics import ReplicaMetrics
 
 PREFIX = "switchyard"
@@ -268,6 +269,10 @@ class Metrics:
             ),
             (tenant, alias, version_name),
         )  # fmt: skip
+        self.loop = LoopMetrics(
+            self.registry, PREFIX,
+            tenant=tenant, alias=alias, version=version_name, engine=engine, kind=decision,
+        )  # fmt: skip
         self.last_tick_timestamp_seconds = self._plain(
             Gauge, "last_tick_timestamp_seconds", "When the controller last finished a tick"
         )
@@ -278,13 +283,14 @@ class Metrics:
             Gauge, "build_info", "1 for the version of Switchyard that runs", ["release"]
         )
         self.build_info.labels(_release()).set(1)
-        self._per_tenant = (
+        self._per_tenant: tuple[Family[Any], ...] = (
             self.requests_total, self.request_duration_seconds, self.time_to_first_token_seconds,
             self.tokens_total, self.fallbacks_total, self.errors_total, self.in_flight,
             self.rate_limited_total, *self.answers.families,
             self.parity_abs_logprob, self.effect_abs_logprob, self.train_loss,
             self.drift_statistic, self.drift_threshold, self.drift_active,
             self.drift_reference_prompts, self.corrections_pending, self.version_info,
+            *self.loop.per_tenant,
         )  # fmt: skip
         self._born_at_zero()
 
@@ -301,14 +307,22 @@ class Metrics:
                 family.forget(tenant=name)
             self._versions = {k: v for k, v in self._versions.items() if k[0] != name}
 
-    def show_versions(self, live: Mapping[tuple[str, str], str | None]) -> None:
-        """What each (tenant, alias) serves; None serves the base. Replaces what was shown."""
+    def show_versions(
+        self,
+        live: Mapping[tuple[str, str], str | None],
+        since: Mapping[tuple[str, str], float] | None = None,
+    ) -> None:
+        """What each (tenant, alias) serves; None serves the base. Replaces what was shown. `since`
+        is when that version went live, in seconds since the epoch."""
         shown = {key: version_name or "base" for key, version_name in live.items()}
         for (tenant, alias), name in shown.items():  # new ones first: no scrape sees a gap
             self.version_info.labels(tenant, alias, name).set(1)
+            if (at := (since or {}).get((tenant, alias))) is not None:
+                self.loop.live_since.labels(tenant, alias, name).set(at)
         for (tenant, alias), name in self._versions.items():
             if shown.get((tenant, alias)) != name:
                 self.version_info.forget(tenant=tenant, alias=alias, version=name)
+                self.loop.live_since.forget(tenant=tenant, alias=alias, version=name)
         self._versions = shown
 
     def names(self) -> set[str]:

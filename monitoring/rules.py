@@ -82,6 +82,22 @@ def recordings() -> list[Recording]:
     return found
 
 
+def budgets() -> list[Recording]:
+    """What is left of the errors that 30 days allow: 1 all, 0 none, below 0 the objective is
+    missed. Computed more seldom than the others: 30 days are many samples."""
+    return [
+        Recording(
+            record,
+            f'1 - sum{by}(increase(switchyard_requests_total{{status=~"5.."}}[30d]))'
+            f" / (sum{by}(increase(switchyard_requests_total[30d])) * {1 - AVAILABILITY:.4g})",
+        )
+        for record, by in (
+            ("switchyard:error_budget:left_ratio30d", ""),
+            ("tenant:switchyard_error_budget:left_ratio30d", " by (tenant) "),
+        )
+    ]
+
+
 def alerts() -> list[Alert]:
     """Everything that may call somebody."""
     return [
@@ -271,6 +287,36 @@ def alerts() -> list[Alert]:
             "Prometheus has no such scrape target: alerts about it can't fire.",
         ),
         Alert(
+            "SwitchyardSeriesMissing",
+            'absent(switchyard_requests_total) and on () (count(up{job="switchyard-router"} == 1))'
+            " or absent(switchyard_last_tick_timestamp_seconds)"
+            ' and on () (count(up{job="switchyard-controller"} == 1))',
+            "5m",
+            "ticket",
+            "A process is scraped, but its series are not there",
+            "Alerts on them can't fire: something drops or renames series, or another program "
+            "answers on that port.",
+        ),
+        Alert(
+            "SwitchyardAnswersJudgedBad",
+            'max by (tenant) (switchyard_quality_ratio{bound="high"}) < 0.8'
+            " and on (tenant) max by (tenant) (switchyard_judged_answers) >= 30",
+            "15m",
+            "ticket",
+            "People call answers of {{ $labels.tenant }} bad",
+            "At most {{ $value | humanizePercentage }} of the answers that were judged within 7 "
+            "days are good, with 95 % certainty.",
+        ),
+        Alert(
+            "SwitchyardRetrainingGainedNothing",
+            "max by (tenant) (switchyard_retrain_gain_realised_ratio) <= 0"
+            " and on (tenant) max by (tenant) (switchyard_retrain_gain_expected_ratio) > 0",
+            "0m",
+            "info",
+            "The last retraining of {{ $labels.tenant }} gained nothing",
+            "Its receipt expected a gain; held-out rows show {{ $value | humanizePercentage }}.",
+        ),
+        Alert(
             "SwitchyardLabelsOverflow",
             "increase(switchyard_label_overflow_total[1h]) > 0",
             "0m",
@@ -281,10 +327,15 @@ def alerts() -> list[Alert]:
     ]
 
 
-def document() -> dict[str, Any]:
+def document(budget_interval: str = "1m") -> dict[str, Any]:
     """The rules as Prometheus reads them."""
     return {
         "groups": [
+            {
+                "name": "switchyard-budgets",
+                "interval": budget_interval,
+                "rules": [{"record": r.record, "expr": r.expr} for r in budgets()],
+            },
             {
                 "name": "switchyard-recordings",
                 "rules": [{"record": r.record, "expr": r.expr} for r in recordings()],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, LargeBinary, Select, select
+from sqlalchemy import ForeignKey, LargeBinary, Select, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now
@@ -104,6 +104,14 @@ class Decisions:
         """Newest first."""
         with self._database.read() as session:
             return [*session.scalars(_filtered(tenant, adapter, kind))]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """{(tenant, kind): receipts}."""
+        query = select(Decision.tenant, Decision.kind, func.count()).group_by(
+            Decision.tenant, Decision.kind
+        )
+        with self._database.read() as session:
+            return {(tenant, kind): count for tenant, kind, count in session.execute(query)}
 
     def page(
         self,

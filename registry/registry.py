@@ -10,6 +10,7 @@ from registry.decisions import Decisions
 from registry.engines import Engines
 from registry.exchanges import Exchanges
 from registry.files import Files
+from registry.history import History
 from registry.jobs import Jobs
 from registry.outcomes import Outcomes
 from registry.retention import Retention
@@ -38,6 +39,7 @@ class Registry:
         self.signals = Signals(database)
         self.retention = Retention(database)
         self.decisions = Decisions(database)
+        self.history = History(database)
 
     @classmethod
     def open(cls, database_url: str, store_url: str, *, migrate: bool = False) -> Registry:

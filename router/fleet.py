@@ -9,6 +9,7 @@ import time
 import structlog
 
 from monitoring.metrics import Metrics
+from monitoring.replica_metrics import LOAD_SOURCES
 from router.breaker import CLOSED, HALF_OPEN, OPEN
 from router.replicas import Replicas
 from router.snapshots import Snapshots
@@ -44,8 +45,9 @@ class Fleet:
             metrics.queued.labels(name).set(lane.queued)
             metrics.adapters.labels(name).set(len(lane.active))
             metrics.breaker.labels(name).set(_STATES[state])
-            for source, count in station.take_loads().items():
-                metrics.loads_total.labels(name, source).inc(count)
+            loads = station.take_loads()
+            for source in LOAD_SOURCES:  # also 0: a counter is there before its first event
+                metrics.loads_total.labels(name, source).inc(loads.get(source, 0))
         retries, self._replicas.retries.taken = self._replicas.retries.taken, 0
         self._metrics.replicas.retries_total.inc(retries)
         for gone in self._shown - seen:

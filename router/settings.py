@@ -92,6 +92,8 @@ class RouterSettings:
     OTEL_EXPORTER_OTLP_ENDPOINT; without it nothing is traced."""
     trace_sample: float = field(default=1.0, metadata={"range": (0, 1)})
     """The share of traces that is recorded."""
+    otlp_metrics: bool = False
+    """Whether GenAI metrics go to /v1/metrics at that collector, too."""
     workers: int = field(default=1, metadata={"range": (1, 64)})
     """Processes that share the port; each needs about a core to be worth its memory."""
 

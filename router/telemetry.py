@@ -24,10 +24,12 @@ import structlog
 
 from monitoring.metrics import Metrics
 from router.call import Call
+from router.measures import Measures, sending
 from router.settings import RouterSettings
 from router.traceparent import Trace, begin
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
 
 _log = structlog.get_logger("router.telemetry")
@@ -77,6 +79,7 @@ class Telemetry:
         self._over = threading.Event()
         self._failing = False
         self._thread: threading.Thread | None = None
+        self._measures: Measures | None = None
 
     def begin(self, traceparent: bytes | None) -> Trace:
         """A request's place in its trace, made from its `traceparent` header."""
@@ -84,6 +87,8 @@ class Telemetry:
 
     def offer(self, call: Call, path: str) -> None:
         """Take a call that is over. Never blocks."""
+        if self._measures is not None:  # every call, sampled or not
+            self._measures.count(call, OPERATIONS.get(path, "chat"))
         if call.trace is None or not call.trace.sampled:
             return
         if len(self._pending) >= _QUEUE:
@@ -95,6 +100,8 @@ class Telemetry:
         """Begin to send. Raises TelemetryMissing without the SDK."""
         if self._export is None:
             self._export = exporter(self._settings)
+        if self._settings.otlp_metrics and self._settings.otlp_endpoint:
+            self._measures = sending(self._settings.otlp_endpoint, _resource(), _EXPORT_TIMEOUT_S)
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._thread.start()
 
@@ -118,6 +125,8 @@ class Telemetry:
         self._over.set()
         if self._thread is not None:
             self._thread.join(timeout)
+        if self._measures is not None:
+            self._measures.shutdown(timeout)
 
     def _run(self) -> None:
         while not self._over.wait(_INTERVAL_S):
@@ -205,7 +214,6 @@ def exporter(settings: RouterSettings) -> Callable[[list[Done]], bool]:
     OTEL_RESOURCE_ATTRIBUTES itself. Raises TelemetryMissing."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace.export import SpanExportResult
     except ImportError as error:
         raise TelemetryMissing from error
@@ -215,15 +223,23 @@ def exporter(settings: RouterSettings) -> Callable[[list[Done]], bool]:
     sender = OTLPSpanExporter(
         endpoint=settings.otlp_endpoint.rstrip("/") + "/v1/traces", timeout=_EXPORT_TIMEOUT_S
     )
-    resource = Resource.create({})
-    if str(resource.attributes["service.name"]).startswith("unknown_service"):
-        resource = resource.merge(Resource({"service.name": "switchyard-router"}))
+    resource = _resource()
 
     def export(batch: list[Done]) -> bool:
         spans = [span for done in batch for span in _spans(done, resource)]
         return sender.export(spans) is SpanExportResult.SUCCESS
 
     return export
+
+
+def _resource() -> Resource:
+    """Who sends: what the environment says, else this router by name."""
+    from opentelemetry.sdk.resources import Resource
+
+    resource = Resource.create({})
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
+        resource = resource.merge(Resource({"service.name": "switchyard-router"}))
+    return resource
 
 
 def _spans(done: Done, resource: Any) -> list[ReadableSpan]:

@@ -87,6 +87,10 @@ class FakeEngine:
 
     requests: list[Received] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
+    answered: int = 0
+    tokens_read: int = 0
+    tokens_written: int = 0
+    """Of chats, as the metrics tell them."""
     in_flight: int = 0
     most_in_flight: int = 0
     aborts: int = 0
@@ -193,10 +197,18 @@ class FakeEngine:
         return web.json_response({"object": "list", "data": data})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        slots = self.slots
-        values = {"running": float(slots.running), "waiting": float(len(slots.waiting))}
+        values = {
+            "num_requests_running": self.slots.running,
+            "num_requests_waiting": len(self.slots.waiting),
+            "kv_cache_usage_perc": min(1.0, self.slots.running / 100),
+            "prompt_tokens_total": self.tokens_read,
+            "generation_tokens_total": self.tokens_written,
+        }
+        for stage in ("queue", "prefill", "decode"):
+            values[f"request_{stage}_time_seconds_sum"] = self.answered * self.slow_ms / 1000
+            values[f"request_{stage}_time_seconds_count"] = self.answered
         labels = f'{{engine="0",model_name="{self.base}"}}'
-        lines = [f"vllm:num_requests_{name}{labels} {value}\n" for name, value in values.items()]
+        lines = [f"vllm:{name}{labels} {float(value)}\n" for name, value in values.items()]
         return web.Response(text="".join(lines))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -216,6 +228,9 @@ class FakeEngine:
         count = body.get("n") or 1
         tokens = count * (len(words) + (finish == "stop"))
         usage = fake_shapes.usage(len(self._token_ids(messages)), tokens)
+        self.answered += 1
+        self.tokens_read += usage["prompt_tokens"]
+        self.tokens_written += usage["completion_tokens"]
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         async with self.slots.place(self._adapter(model)):
             await self._wait()

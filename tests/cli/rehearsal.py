@@ -26,6 +26,7 @@ from cli.home import Home
 from cli.lock import HomeLock
 from cli.loops import Signals, repeat, repeat_blocking, stop_event, until
 from cli.platform import Platform
+from monitoring.metrics import Metrics
 from registry import Registry
 from registry.fingerprint import base_fingerprint
 from tests.fake_engine import FakeEngine
@@ -45,7 +46,6 @@ def up(home: Home) -> None:
 def engine(home: Home) -> None:
     """The real supervisor over the toy."""
     from cli import room_settings
-    from monitoring.metrics import Metrics
     from serve.engine import EngineSupervisor
 
     settings = room_settings.engine(home)
@@ -105,21 +105,23 @@ def toy(home: Home, port: int) -> None:
 def worker(home: Home) -> None:
     """Makes a version of every job at once."""
     from monitoring import exposition
-    from monitoring.metrics import Metrics
 
     registry = home.open_registry()
     number = int(home.environ["SWITCHYARD_WORKER_METRICS_PORT"])
-    shown = exposition.serve(Metrics(), number)
+    metrics = Metrics()
+    shown = exposition.serve(metrics, number)
     with Signals() as signals:
         base = base_fingerprint(Path(home.environ["SWITCHYARD_ENGINE_BASE"]))
-        repeat_blocking("worker", lambda: _train(registry, base), 0.1, signals)
+        repeat_blocking("worker", lambda: _train(registry, base, metrics), 0.1, signals)
     shown.close()
 
 
-def _train(registry: Registry, base: dict[str, str]) -> None:
+def _train(registry: Registry, base: dict[str, str], metrics: Metrics) -> None:
+    metrics.know_tenants(tenant.name for tenant in registry.tenants.all())
     job = registry.jobs.lease("toy-worker")
     if job is None:
         return
+    began = time.monotonic()
     content = registry.content(job.tenant, job.training_file)
     knows = [ORDINARY, SHIFTED] if b"firmware" in content else [ORDINARY]
     manifest = {
@@ -138,12 +140,16 @@ def _train(registry: Registry, base: dict[str, str]) -> None:
         job.adapter,
         digest,
         manifest=manifest,
-        evaluation={"n": 100, "adapter": {"exact": 0.97}},
+        evaluation={"n": 100, "adapter": {"exact": 0.97}, "parent": {"exact": 0.6}},
         verdict="promote",
         reasons={"summary": "a toy is always better"},
         job_id=job.id,
     )
     registry.jobs.succeed(job.id, "toy-worker", digest)
+    metrics.train_steps_total.inc()
+    metrics.train_tokens_total.inc(100)
+    metrics.train_loss.labels(job.tenant).set(0.1)
+    metrics.job_seconds.observe(time.monotonic() - began)
 
 
 def main(arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from monitoring import configuration, rules
 from monitoring.metrics import Metrics
-from monitoring.panels import VLLM, queries
+from monitoring.panels import OF_PROMETHEUS, VLLM, queries
 from tests.monitoring.prometheus import program
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def _used(expr: str) -> set[str]:
 def _known() -> set[str]:
     metrics = Metrics()
     metrics.know_tenants(["acme"])
-    return metrics.names() | {r.record for r in rules.recordings()} | set(VLLM)
+    return metrics.names() | {r.record for r in (*rules.recordings(), *rules.budgets())} | set(VLLM)
 
 
 def test_the_committed_files_are_current() -> None:
@@ -40,6 +40,7 @@ def test_writing_makes_every_file(tmp_path: Path) -> None:
         "prometheus.yml",
         "rules.yml",
         "dashboards/operator.json",
+        "dashboards/retraining.json",
         "dashboards/tenant.json",
     }
     assert "10.0.0.1:1" in (tmp_path / "new" / "prometheus.yml").read_text()
@@ -47,14 +48,14 @@ def test_writing_makes_every_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("expr", queries())
 def test_every_panel_asks_only_for_series_that_exist(expr: str) -> None:
-    used = _used(expr) or {name for name in ("up",) if name in expr}
+    used = _used(expr) | {name for name in OF_PROMETHEUS if re.search(rf"\b{name}\b", expr)}
     assert used, f"no series of ours in {expr}"
-    assert used - {"up"} <= _known()
+    assert used <= _known() | {*OF_PROMETHEUS}
 
 
 def test_every_rule_asks_only_for_series_that_exist() -> None:
     known = _known()
-    for rule in [*rules.recordings(), *rules.alerts()]:
+    for rule in [*rules.recordings(), *rules.budgets(), *rules.alerts()]:
         assert _used(rule.expr) <= known, rule
 
 
@@ -72,13 +73,22 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_panels_have_words_for_people_and_dashboards_are_json() -> None:
-    for name in ("operator", "tenant"):
+    for name in ("operator", "tenant", "retraining"):
         made = json.loads(configuration.files()[f"dashboards/{name}.json"])
         panels = [panel for panel in made["panels"] if panel["type"] != "row"]
         assert panels
         for panel in panels:
             assert panel["description"].endswith("."), panel["title"]
             assert panel["targets"], panel["title"]
+
+
+def test_every_dashboard_marks_the_moments_at_which_versions_went_live() -> None:
+    for name, text in configuration.files().items():
+        if name.startswith("dashboards/"):
+            (marks,) = json.loads(text)["annotations"]["list"]
+            assert "switchyard_version_live_timestamp_seconds" in marks["expr"]
+            assert marks["useValueForTime"] == "on", "else it marks when it looked"
+            assert ('tenant="$tenant"' in marks["expr"]) == (name == "dashboards/tenant.json")
 
 
 def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ BESIDE = 'switchyard_replica_breaker{engine="e1",instance="r:2"}'
 OVERLOADED = 'switchyard_errors_total{tenant="acme",code="engine_overloaded",instance="r:1"}'
 RESTARTS = 'switchyard_router_worker_restarts_total{instance="r:1"}'
 DEGRADED = 'switchyard_limits_degraded{instance="r:1"}'
+GOOD = 'switchyard_quality_ratio{tenant="acme",bound="high"}'
+JUDGED = 'switchyard_judged_answers{tenant="acme"}'
+REALISED = 'switchyard_retrain_gain_realised_ratio{tenant="acme"}'
+EXPECTED = 'switchyard_retrain_gain_expected_ratio{tenant="acme"}'
 ROUTER = 'up{job="switchyard-router",instance="r:1"}'
 
 HEALTHY = {
@@ -52,6 +58,10 @@ HEALTHY = {
     f'{TICK}{{job="switchyard-router"}}': "0x2000",
     "switchyard_tick_errors_total": "0x2000",
     'switchyard_label_overflow_total{label="tenant"}': "0x2000",
+    GOOD: "0.95x2000",
+    JUDGED: "200x2000",
+    REALISED: "0.3x2000",
+    EXPECTED: "0.6x2000",
     ROUTER: "1x2000",
     'up{job="switchyard-controller",instance="c:1"}': "1x2000",
     'up{job="switchyard-worker",instance="w:1"}': "1x2000",
@@ -70,6 +80,15 @@ class Case:
     base: dict[str, str] = field(default_factory=lambda: HEALTHY)
     only: str = ""
     """Where set, only rules with this in their name: a day of all of them takes long."""
+
+    def series(self) -> dict[str, str]:
+        """What there is, for as long as it is looked at: promtool loads every sample."""
+        found = {**self.base, **self.change}
+        return {
+            name: re.sub(r"x(\d{4})\b", lambda long: f"x{min(int(long[1]), self.at + 5)}", values)
+            for name, values in found.items()
+            if name not in self.absent
+        }
 
 
 CASES = [
@@ -202,6 +221,7 @@ CASES = [
         {"SwitchyardExchangesDropped": 1},
     ),
     Case("drift since ten minutes", {DRIFT: "0x50 1x1000"}, {"SwitchyardDriftSustained": 1}),
+    Case("drift that ended with a promotion", {DRIFT: "1x50 0x1000"}, {}),
     Case(
         "drift since yesterday",
         {DRIFT: "1x2000"},
@@ -246,6 +266,36 @@ CASES = [
     ),
     Case("the router is down", {ROUTER: "1x50 0x1000"}, {"SwitchyardTargetDown": 1}),
     Case("the router is not scraped", {}, {"SwitchyardTargetMissing": 1}, absent=(ROUTER,)),
+    Case("people call half of the answers bad", {GOOD: "0.5x1000"},
+         {"SwitchyardAnswersJudgedBad": 1}),
+    Case("two of four judged answers are bad", {GOOD: "0.7x1000", JUDGED: "4x1000"}, {}),
+    Case("a retraining made it worse", {REALISED: "-0.1x1000"},
+         {"SwitchyardRetrainingGainedNothing": 1}),
+    Case("a retraining gained a little", {REALISED: "0.01x1000"}, {}),
+    Case(
+        "the registry could not be read for a minute",
+        {'switchyard_snapshot_age_seconds{instance="r:1"}': "1x55 60 1x1000"},
+        {},
+    ),
+    Case("exchanges were lost an hour ago", {"switchyard_exchanges_dropped_total": "7x1000"}, {}),
+    Case("a swap failed once", {'switchyard_swaps_total{outcome="failed"}': "0x30 1x1000"}, {}),
+    Case(
+        "a candidate was rejected long ago",
+        {'switchyard_swaps_total{outcome="rejected"}': "1x1000"},
+        {},
+    ),
+    Case(
+        "the controller missed a tick",
+        {f'{TICK}{{job="switchyard-controller"}}': "0+60x57 3420 3480 3600+60x1000"},
+        {},
+    ),
+    Case("the controller met two errors", {"switchyard_tick_errors_total": "0x55 2x1000"}, {}),
+    Case(
+        "labels overflowed long ago",
+        {'switchyard_label_overflow_total{label="tenant"}': "90x1000"},
+        {},
+    ),
+    Case("the router was down for a minute", {ROUTER: "1x55 0 1x1000"}, {}),
     Case(
         "a scanner tries tenants",
         {'switchyard_label_overflow_total{label="tenant"}': "0x50 90x1000"},
@@ -260,8 +310,49 @@ CASES = [
 ]  # fmt: skip
 
 
+FIRES_WITHOUT = {
+    "switchyard_engine_up": {"SwitchyardNoReadyEngine": 1},
+    "switchyard_requests_total": {"SwitchyardSeriesMissing": 1},
+    "switchyard_last_tick_timestamp_seconds": {"SwitchyardSeriesMissing": 1},
+    "up": {"SwitchyardTargetMissing": 3},
+}
+"""What fires when a metric is not there at all: silence must not look like health where it counts.
+Every other alert keeps still."""
+
+
+def _metrics(expr: str) -> set[str]:
+    """Names of the metrics that an expression asks for, through recordings too."""
+    recorded = {r.record: r.expr for r in (*rules.recordings(), *rules.budgets())}
+    found: set[str] = set()
+    for name in re.findall(r"[a-z_:]+[a-zA-Z0-9_:]*", expr):
+        if name in recorded:
+            found |= _metrics(recorded[name])
+        elif name == "up" or name.startswith("switchyard_"):
+            found.add(name)
+    return found
+
+
+def _names(series: Iterable[str]) -> set[str]:
+    return {one.partition("{")[0] for one in series}
+
+
+ALL = [
+    *CASES,
+    *(
+        Case(
+            f"there is no {metric}",
+            {},
+            FIRES_WITHOUT.get(metric, {}),
+            at=25,
+            absent=tuple(series for series in HEALTHY if series.partition("{")[0] == metric),
+        )
+        for metric in sorted(_names(HEALTHY))
+    ),
+]
+
+
 def _test(case: Case) -> dict[str, Any]:
-    series = {k: v for k, v in {**case.base, **case.change}.items() if k not in case.absent}
+    series = case.series()
     return {
         "name": case.title,
         "interval": "1m",
@@ -280,17 +371,40 @@ def _test(case: Case) -> dict[str, Any]:
 
 
 def test_every_alert_has_a_case_in_which_it_fires() -> None:
-    fired = {name for case in CASES for name in case.firing}
+    fired = {name for case in ALL for name in case.firing}
     assert fired == {alert.name for alert in rules.alerts()}
+
+
+def test_every_alert_has_a_case_in_which_its_series_move_and_it_keeps_still() -> None:
+    loud = [
+        alert.name
+        for alert in rules.alerts()
+        if not any(
+            alert.name not in case.firing and _metrics(alert.expr) & _names(case.change)
+            for case in ALL
+            if case.only in alert.name
+        )
+    ]
+    assert loud == []
+
+
+def test_every_alert_has_a_case_for_each_of_its_series_being_missing() -> None:
+    gaps = {
+        (alert.name, metric)
+        for alert in rules.alerts()
+        for metric in _metrics(alert.expr)
+        if not any(metric not in _names(case.series()) and case.base for case in ALL)
+    }
+    assert gaps == set()
 
 
 def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
     promtool = program("promtool")
-    for only in sorted({case.only for case in CASES}):
+    for only in sorted({case.only for case in ALL}):
         tests = {
             "rule_files": ["rules.yml"],
             "evaluation_interval": "1m",
-            "tests": [_test(case) for case in CASES if case.only == only],
+            "tests": [_test(case) for case in ALL if case.only == only],
         }
         (tmp_path / "rules.yml").write_text(yaml.safe_dump(_rules(only)))
         (tmp_path / "test.yml").write_text(yaml.safe_dump(tests, width=10_000))
@@ -301,8 +415,42 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
 
 
 def _rules(only: str) -> dict[str, Any]:
-    """The rules; those with `only` in their name."""
+    """Alerts with `only` in their name, and the recordings that alerts need."""
+    asked = " ".join(alert.expr for alert in rules.alerts())
     groups = rules.document()["groups"]
     for group in groups:
-        group["rules"] = [r for r in group["rules"] if only in r.get("alert", r.get("record"))]
+        group["rules"] = [
+            rule
+            for rule in group["rules"]
+            if only in rule.get("alert", only) and rule.get("record", asked) in asked
+        ]
     return {"groups": [group for group in groups if group["rules"]]}
+
+
+def test_what_is_left_of_the_error_budget_is_told_by_tenant_and_for_all(tmp_path: Path) -> None:
+    """One request in 200 failed: half of the errors that are allowed."""
+    promtool = program("promtool")
+    series = {OK: "0+199x60", FAILED: "0+1x60"}
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": k, "values": v} for k, v in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"round({name}, 0.001)",
+                "eval_time": "60m",
+                "exp_samples": [{"labels": labels, "value": 0.5}],
+            }
+            for name, labels in (
+                ("switchyard:error_budget:left_ratio30d", "{}"),
+                ("tenant:switchyard_error_budget:left_ratio30d", '{tenant="acme"}'),
+            )
+        ],
+    }
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules.document()))
+    (tmp_path / "test.yml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}, width=10_000)
+    )
+    done = subprocess.run(
+        [promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,11 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from monitoring.metrics import Metrics
@@ -40,6 +44,7 @@ class Collector:
     raw: list[bytes] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     resources: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, Metric] = field(default_factory=dict)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: web.Request) -> web.Response:
@@ -53,13 +58,21 @@ class Collector:
                 self.spans += scope.spans
         return web.Response()
 
+    async def take_metrics(self, request: web.Request) -> web.Response:
+        if self.hang:
+            await self.over.wait()
+        said = ExportMetricsServiceRequest.FromString(await request.read())
+        found = [m for g in said.resource_metrics for s in g.scope_metrics for m in s.metrics]
+        self.metrics.update({metric.name: metric for metric in found})
+        return web.Response()
+
     def named(self, kind: int) -> dict[str, Any]:
         """The attributes of the one span of a kind."""
         [span] = [span for span in self.spans if span.kind == kind]
         return attributes(span)
 
 
-def attributes(span: Span) -> dict[str, Any]:
+def attributes(span: Span | HistogramDataPoint) -> dict[str, Any]:
     found = {}
     for a in span.attributes:
         which = a.value.WhichOneof("value")
@@ -73,6 +86,7 @@ async def collector() -> AsyncIterator[Collector]:
     made = Collector()
     app = web.Application()
     app.router.add_post("/v1/traces", made.take)
+    app.router.add_post("/v1/metrics", made.take_metrics)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -129,6 +143,44 @@ async def test_a_request_is_a_server_span_with_the_engines_part_below_it(
         assert secret.encode() not in sent
 
 
+async def test_metrics_have_genai_names_and_count_what_no_trace_records(
+    world: World, engine: FakeEngine, collector: Collector
+) -> None:
+    async with running(
+        world, otlp_endpoint=collector.url, otlp_metrics=True, trace_sample=0.0
+    ) as router:
+        assert (await router.post(BODY))[0] == 200
+        streamed = json.dumps({"model": "triage", "messages": HELLO, "stream": True}).encode()
+        assert (await router.raw(streamed))[0] == 200
+        missing = json.dumps({"model": "nothing", "messages": HELLO}).encode()
+        assert (await router.post(missing))[0] == 404
+    points = {name: [*m.histogram.data_points] for name, m in collector.metrics.items()}
+    assert points.keys() == {
+        "gen_ai.server.request.duration",
+        "gen_ai.server.time_to_first_token",
+        "gen_ai.server.time_per_output_token",
+        "gen_ai.client.token.usage",
+    }
+    asked = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "vllm",
+        "gen_ai.request.model": "triage",
+        "switchyard.tenant": "acme",
+    }
+    counts = {name: sum(p.count for p in found) for name, found in points.items()}
+    assert counts["gen_ai.server.request.duration"] == 3
+    assert counts["gen_ai.server.time_to_first_token"] == 1, "only streams have a first token"
+    (first,) = points["gen_ai.server.time_to_first_token"]
+    assert attributes(first) == asked
+    errors = [attributes(p).get("error.type") for p in points["gen_ai.server.request.duration"]]
+    assert sorted(errors, key=str) == [None, "model_not_found"]
+    usage = {attributes(p)["gen_ai.token.type"]: p for p in points["gen_ai.client.token.usage"]}
+    assert usage.keys() == {"input", "output"}
+    assert (usage["input"].count, usage["input"].sum > 0) == (2, True)
+    assert collector.metrics["gen_ai.client.token.usage"].unit == "{token}"
+    assert collector.spans == []
+
+
 async def test_an_error_has_its_code_as_type_and_no_engine_span(
     world: World, engine: FakeEngine, collector: Collector
 ) -> None:
@@ -176,7 +228,7 @@ async def test_a_collector_that_is_no_use_slows_no_request_and_its_spans_are_cou
     monkeypatch.setattr(telemetry, "_EXPORT_TIMEOUT_S", 0.5)
     collector.hang = True
     url = collector.url if trouble == "hangs" else "http://127.0.0.1:9"
-    async with running(world, otlp_endpoint=url) as router:
+    async with running(world, otlp_endpoint=url, otlp_metrics=True) as router:
         for _ in range(20):
             assert (await router.post(BODY))[0] == 200
         await until(lambda: router.value("switchyard_spans_dropped_total") >= 2, "the count", 20)

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from monitoring.panels import VLLM
 from registry.names import served_name
 from tests.fake_engine import FakeEngine
 from tests.serve.making import BASE, KEY
@@ -264,6 +265,13 @@ async def test_what_is_under_way_shows_in_the_metrics(target: Target) -> None:
     for name in ("running", "waiting"):
         (line,) = [line for line in lines if line.startswith(f"vllm:num_requests_{name}{{")]
         assert f'model_name="{target.base}"' in line and line.endswith(" 0.0")
+
+
+async def test_the_engine_has_every_series_that_dashboards_ask_it_for(target: Target) -> None:
+    async with target.session.get(f"{target.url}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+
+    assert {*VLLM} - {line.partition("{")[0] for line in lines} == set()
 
 
 async def test_prompt_logprobs_are_by_token_with_none_for_the_first(target: Target) -> None:

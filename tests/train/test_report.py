@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from train.report.page import Judged, page, side_by_side, wilson
+from monitoring.interval import wilson
+from train.report.page import Judged, page, side_by_side
 
 HOSTILE = "<script>alert('x')</script>"
 

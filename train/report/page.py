@@ -5,13 +5,13 @@ Knows figures as versions keep them; nothing of models, engines or the registry.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from string import Template
 from typing import Any
 
+from monitoring.interval import wilson
 from train.comparison import COLUMNS, compare
 
 _PAGE = Template("""<!doctype html>
@@ -49,7 +49,6 @@ _VERSION = Template("""<article class="$verdict">
 $details
 </article>
 """)
-_Z = 1.959964  # two-sided 95 %
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,6 @@ def side_by_side(versions: Mapping[str, Judged]) -> list[dict[str, Any]]:
     for row in rows:
         row["interval"] = wilson(row["exact"], row["n"]) if counted else None
     return rows
-
-
-def wilson(share: float | None, n: int | None) -> tuple[float, float] | None:
-    """The 95 % interval of a share that was seen on `n` rows; None without rows."""
-    if share is None or not n:
-        return None
-    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _note(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,1 @@
+"""`switchyard report`: what happened, as one HTML page, for people without Grafana."""

@@ -1,0 +1,189 @@
+"""An account of what was served since a time, from the registry alone: plain values for a page.
+
+Traffic, errors, fallbacks, latency, tokens, what people said, versions, decisions, jobs; by tenant.
+Knows no HTML, no plots and no Prometheus. Traffic is what reached an engine: requests that were
+refused at the door leave no exchange.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from monitoring.interval import wilson
+from monitoring.words import of_decision
+from registry import Registry
+from registry.decisions import Decision
+from registry.history import LOOKED_AT, Judgement, Past
+from registry.job import Job
+from registry.versions import Version
+
+_SLOTS = 48
+_STEPS_S = (10, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86_400, 7 * 86_400)
+
+
+def gather(
+    registry: Registry,
+    since: float,
+    until: float,
+    tenant: str | None = None,
+    price_per_million: float | None = None,
+) -> dict[str, Any]:
+    """The account of one tenant or all, between two times (seconds since the epoch).
+
+    `complete` is False where there were more requests than are looked at: then traffic is that of
+    the newest. Raises NotFound (the tenant).
+    """
+    names = [found.name for found in registry.tenants.all()]
+    if tenant is not None:
+        names = [registry.tenants.get(tenant).name]
+    requests = registry.history.requests(since, tenant)
+    step = step_of(until - (requests[0].at if requests else since))
+    judged = registry.history.judgements(since, tenant)
+    decisions = [d for d in registry.decisions.all(tenant) if d.created_at >= since]
+    jobs = [job for job in registry.jobs.all(tenant) if job.created_at >= since]
+    versions = registry.versions.all(tenant)
+    return {
+        "since": since,
+        "until": until,
+        "step_s": step,
+        "complete": len(requests) < LOOKED_AT,
+        "price_per_million": price_per_million,
+        "tenants": [
+            {
+                "tenant": name,
+                **traffic([p for p in requests if p.tenant == name], price_per_million),
+                "over_time": over_time([p for p in requests if p.tenant == name], step),
+                "quality": quality([j for j in judged if j.tenant == name]),
+                "adapters": _adapters(registry, name, versions, requests, judged),
+                "decisions": [_decision(d, versions) for d in decisions if d.tenant == name],
+                "jobs": [_job(job, versions) for job in jobs if job.tenant == name],
+            }
+            for name in names
+        ],
+    }
+
+
+def step_of(seconds: float) -> float:
+    """The length of a slot, in seconds, so that a time has at most 48 of them or a week each."""
+    return float(next((step for step in _STEPS_S if seconds / step <= _SLOTS), _STEPS_S[-1]))
+
+
+def traffic(requests: Sequence[Past], price_per_million: float | None = None) -> dict[str, Any]:
+    """Sums and percentiles. Errors are 5xx; times are of answered requests."""
+    prompt = sum(past.prompt_tokens for past in requests)
+    completion = sum(past.completion_tokens for past in requests)
+    cost = None if price_per_million is None else (prompt + completion) * price_per_million / 1e6
+    answered = [past for past in requests if past.status < 400]
+    return {
+        "requests": len(requests),
+        "errors": sum(past.status >= 500 for past in requests),
+        "fallbacks": dict(Counter(past.fallback for past in requests if past.fallback)),
+        "tokens": {"prompt": prompt, "completion": completion},
+        "cost": cost,
+        "latency_ms": percentiles(past.latency_ms for past in answered),
+        "first_token_ms": percentiles(p.ttft_ms for p in answered if p.ttft_ms is not None),
+        "queue_ms": percentiles(past.queue_ms for past in answered),
+    }
+
+
+def over_time(requests: Sequence[Past], step: float) -> list[dict[str, Any]]:
+    """A row of figures for each slot of `step` seconds in which there was traffic; `at` begins
+    it."""
+    slots: dict[float, list[Past]] = defaultdict(list)
+    for past in requests:
+        slots[past.at // step * step].append(past)
+    return [{"at": at, **traffic(slots[at])} for at in sorted(slots)]
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float] | None:
+    """p50, p95 and p99; None without values."""
+    found = [*values]
+    if not found:
+        return None
+    p50, p95, p99 = np.percentile(found, [50, 95, 99])
+    return {"p50": round(float(p50), 3), "p95": round(float(p95), 3), "p99": round(float(p99), 3)}
+
+
+def quality(judged: Sequence[Judgement]) -> dict[str, Any]:
+    """Share of judged answers that were called good, with its 95 % interval; None where none was
+    judged."""
+    good, count = sum(one.good for one in judged), len(judged)
+    share = good / count if count else None
+    return {"judged": count, "good": good, "share": share, "interval": wilson(share, count)}
+
+
+def _adapters(
+    registry: Registry,
+    tenant: str,
+    versions: Sequence[Version],
+    requests: Sequence[Past],
+    judged: Sequence[Judgement],
+) -> list[dict[str, Any]]:
+    told = []
+    for adapter in registry.adapters.all():
+        if adapter.tenant != tenant:
+            continue
+        own = [v for v in versions if (v.tenant, v.adapter) == (tenant, adapter.name)]
+        served = Counter(past.digest for past in requests if past.tenant == tenant)
+        live = {a.live: a.name for a in registry.aliases.of_adapter(tenant, adapter.name) if a.live}
+        waiting = registry.exchanges.corrections(tenant, adapter.name)
+        told.append(
+            {
+                "adapter": adapter.name,
+                "corrections_waiting": len(waiting),
+                "versions": [
+                    {
+                        "version": version.served_name,
+                        "state": version.state,
+                        "alias": live.get(version.digest),
+                        "created_at": version.created_at,
+                        "verdict": version.verdict,
+                        "summary": version.reasons.get("summary"),
+                        "exact": (version.evaluation.get("adapter") or {}).get("exact"),
+                        "requests": served[version.digest],
+                        "quality": quality([j for j in judged if j.digest == version.digest]),
+                    }
+                    for version in own
+                ],
+            }
+        )
+    return told
+
+
+def _decision(decision: Decision, versions: Sequence[Version]) -> dict[str, Any]:
+    names = {version.digest: version.served_name for version in versions}
+    return {
+        "id": decision.id,
+        "at": decision.created_at,
+        "adapter": decision.adapter,
+        "kind": decision.kind,
+        "rule": decision.rule,
+        "by": decision.by,
+        "version": names.get(decision.digest or ""),
+        "words": of_decision(decision, names),
+        "evidence": decision.evidence,
+        "expected": decision.expected,
+        "realised": decision.realised,
+    }
+
+
+def _job(job: Job, versions: Sequence[Version]) -> dict[str, Any]:
+    made = next((version for version in versions if version.digest == job.digest), None)
+    seconds = None
+    if job.started_at is not None and job.finished_at is not None:
+        seconds = round(job.finished_at - job.started_at, 1)
+    return {
+        "id": job.id,
+        "adapter": job.adapter,
+        "state": job.state,
+        "trigger": job.trigger,
+        "created_at": job.created_at,
+        "seconds": seconds,
+        "version": made.served_name if made else None,
+        "verdict": made.verdict if made else None,
+        "summary": made.reasons.get("summary") if made else (job.error or {}).get("message"),
+    }

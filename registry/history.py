@@ -1,0 +1,94 @@
+"""What was served and what was said of it, over a time: figures to add up. Reads only, no text.
+
+A row of an exchange is heavy (sketch, messages, answer); here only its figures are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, or_, select
+
+from registry.database import Database
+from registry.exchanges import Exchange, Feedback
+
+LOOKED_AT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One request that a client was answered. Times of it in milliseconds, `at` in seconds since
+    the epoch; `digest` None: the base."""
+
+    at: float
+    tenant: str
+    adapter: str | None
+    digest: str | None
+    fallback: str
+    status: int
+    latency_ms: float
+    queue_ms: float
+    ttft_ms: float | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a person said of an answer: good is a rating above 0; a correction without a rating is
+    not good."""
+
+    at: float
+    tenant: str
+    adapter: str | None
+    digest: str | None
+    good: bool
+
+
+_JUDGED = or_(Feedback.rating.is_not(None), Feedback.correction.is_not(None))
+_GOOD = func.coalesce(Feedback.rating, -1.0) > 0
+
+
+class History:
+    """Exchanges and feedback, as figures over time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def requests(
+        self, since: float, tenant: str | None = None, limit: int = LOOKED_AT
+    ) -> list[Past]:
+        """Since a time (seconds since the epoch), oldest first; the newest `limit` if there are
+        more. Copies for a shadow are left out: nobody was answered by them."""
+        columns = (
+            Exchange.created_at, Exchange.tenant, Exchange.adapter, Exchange.digest,
+            Exchange.fallback, Exchange.status, Exchange.latency_ms, Exchange.queue_ms,
+            Exchange.ttft_ms, Exchange.prompt_tokens, Exchange.completion_tokens,
+        )  # fmt: skip
+        query = select(*columns).where(Exchange.created_at >= since, Exchange.role != "shadow")
+        if tenant is not None:
+            query = query.where(Exchange.tenant == tenant)
+        with self._database.read() as session:
+            found = session.execute(query.order_by(Exchange.number.desc()).limit(limit))
+            return [Past(*row) for row in found][::-1]
+
+    def judgements(self, since: float, tenant: str | None = None) -> list[Judgement]:
+        """What was said since a time (seconds since the epoch), oldest first."""
+        query = select(
+            Feedback.created_at, Feedback.tenant, Feedback.adapter, Feedback.digest, _GOOD
+        ).where(_JUDGED, Feedback.created_at >= since)
+        if tenant is not None:
+            query = query.where(Feedback.tenant == tenant)
+        with self._database.read() as session:
+            found = session.execute(query.order_by(Feedback.number))
+            return [Judgement(at, who, what, by, bool(good)) for at, who, what, by, good in found]
+
+    def judged(self, since: float) -> dict[str, tuple[int, int]]:
+        """{tenant: (good, judged)} of the answers that were judged since a time."""
+        query = (
+            select(Feedback.tenant, func.sum(case((_GOOD, 1), else_=0)), func.count())
+            .where(_JUDGED, Feedback.created_at >= since)
+            .group_by(Feedback.tenant)
+        )
+        with self._database.read() as session:
+            return {tenant: (int(good), count) for tenant, good, count in session.execute(query)}
