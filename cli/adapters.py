@@ -152,6 +152,21 @@ def promote(
 
 
 @adapter.command()
+def retrain(
+    context: typer.Context, name: Name, tenant: TenantOption, as_json: AsJson = False
+) -> None:
+    """Ask for a retraining with the corrections there are. The controller takes it up."""
+    with opened(context) as registry:
+        registry.adapters.get(tenant, name)
+        receipt = registry.decisions.record(tenant, name, "ask", "asked", by=getpass.getuser())
+        value = render.fields(receipt)
+    if as_json:
+        render.emit(value)
+    else:
+        print(f"asked for; `switchyard explain {tenant}` says what comes of it")
+
+
+@adapter.command()
 def rollback(
     context: typer.Context,
     name: Name,

@@ -23,7 +23,10 @@ def list_(
     tenant: AnyTenant = None,
     adapter: Annotated[str | None, typer.Option("--adapter", "-a")] = None,
     kind: Annotated[
-        str | None, typer.Option(help="promote, reject, retrain, hold, rollback or watch.")
+        str | None,
+        typer.Option(
+            help="promote, reject, retrain, hold, rollback, watch, shadow, canary or ask."
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1)] = 30,
     as_json: AsJson = False,

@@ -22,6 +22,7 @@ from cli import (
     decisions,
     evaluate,
     evaluations,
+    explanations,
     jobs,
     keys,
     processes,
@@ -111,6 +112,7 @@ base.attach(app)
 data.attach(app)
 training.attach(app)
 status.attach(app)
+explanations.attach(app)
 report.attach(app)
 registry_commands.attach(app)
 processes.attach(app)

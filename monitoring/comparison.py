@@ -40,6 +40,8 @@ class Reading:
     pairs: int
     worse: float
     fine: float
+    suspicion: float = 0.0
+    """The fortune of `worse` as it is now: it may have been greater, or not yet great enough."""
 
     def is_worse(self, risk: float) -> bool:
         """Whether harm is proven at a chance of `risk` of being wrong."""
@@ -81,24 +83,24 @@ def compare(outcomes: Iterable[tuple[str, float]], margin: float) -> Reading:
             differences.append(new[0] / new[1] - old[0] / old[1])
             waiting = {CHAMPION: [0.0, 0], CHALLENGER: [0.0, 0]}
     d = np.array(differences)
+    against = _fortunes(d)
     return Reading(
         champion=_mean(totals[CHAMPION]),
         challenger=_mean(totals[CHALLENGER]),
         outcomes=int(totals[CHALLENGER][1]),
         pairs=len(differences),
-        worse=_fortune(d),
-        fine=_fortune(margin - d),
+        worse=float(against.max()),
+        fine=float(_fortunes(margin - d).max()),
+        suspicion=float(against[-1]),
     )
 
 
-def _fortune(gains: NDArray[np.float64]) -> float:
-    """log of the greatest fortune that betting on `gains` (each above -1) ever came to."""
-    if not gains.size:
-        return 0.0
-    paths = np.cumsum(np.log1p(np.outer(_LAMBDAS, gains)), axis=1)
+def _fortunes(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log of the fortune of who bets on `gains` (each above -1), from the stake (0) on."""
+    paths = np.cumsum(np.log1p(np.outer(_LAMBDAS, np.concatenate([[0.0], gains]))), axis=1)
     top = paths.max(axis=0)
-    fortunes = top + np.log(np.exp(paths - top).mean(axis=0))
-    return max(0.0, float(fortunes.max()))
+    found: NDArray[np.float64] = top + np.log(np.exp(paths - top).mean(axis=0))
+    return found
 
 
 def _mean(sums: list[float]) -> float | None:

@@ -159,6 +159,8 @@ class Controller:
     def _show_drift(self) -> None:
         """By tenant, the worst of its adapters: a series for each adapter would be too many."""
         worst: dict[str, Watcher] = {}
+        changed: dict[str, bool] = {}
+        down: dict[str, bool] = {}
         pending: Counter[str] = Counter()
         for watcher in self._watchers.values():
             pending[watcher.tenant] += len(
@@ -166,6 +168,9 @@ class Controller:
             )
             if watcher.live is None:
                 continue
+            tenant = watcher.tenant
+            changed[tenant] = changed.get(tenant, False) or watcher.integrity.changed
+            down[tenant] = down.get(tenant, False) or watcher.worse is not None
             other = worst.get(watcher.tenant)
             if other is None or _rank(watcher) > _rank(other):
                 worst[watcher.tenant] = watcher
@@ -174,6 +179,8 @@ class Controller:
             self._metrics.drift_statistic.labels(tenant).set(detector.statistic)
             self._metrics.drift_threshold.labels(tenant).set(detector.threshold)
             self._metrics.drift_active.labels(tenant).set(watcher.drifted)
+            self._metrics.pipeline_changed.labels(tenant).set(changed[tenant])
+            self._metrics.quality_down.labels(tenant).set(down[tenant])
             self._metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
         for tenant, count in pending.items():
             self._metrics.corrections_pending.labels(tenant).set(count)

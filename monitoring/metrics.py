@@ -246,6 +246,21 @@ class Metrics:
             self._plain(Gauge, "drift_active", "1 while drift is established", ["tenant"]),
             (tenant,),
         )
+        self.pipeline_changed = Family(
+            self._plain(
+                Gauge,
+                "pipeline_changed",
+                "1 while messages are built in an unusual way",
+                ["tenant"],
+            ),
+            (tenant,),
+        )
+        self.quality_down = Family(
+            self._plain(
+                Gauge, "quality_down", "1 while answers are worse than after promotion", ["tenant"]
+            ),
+            (tenant,),
+        )
         self.drift_reference_prompts = Family(
             self._plain(
                 Gauge, "drift_reference_prompts", "Prompts in the frozen reference", ["tenant"]
@@ -289,6 +304,7 @@ class Metrics:
             self.rate_limited_total, *self.answers.families,
             self.parity_abs_logprob, self.effect_abs_logprob, self.train_loss,
             self.drift_statistic, self.drift_threshold, self.drift_active,
+            self.pipeline_changed, self.quality_down,
             self.drift_reference_prompts, self.corrections_pending, self.version_info,
             *self.loop.per_tenant,
         )  # fmt: skip
@@ -363,6 +379,8 @@ class Metrics:
             self.rate_limited_total.labels(name, limit)
         self.answers.at_zero(name)
         self.drift_active.labels(name)
+        self.pipeline_changed.labels(name)
+        self.quality_down.labels(name)
         self.corrections_pending.labels(name)
 
     def _bound(

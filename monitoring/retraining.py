@@ -16,23 +16,20 @@ import structlog
 from monitoring import retrain_set
 from monitoring.metrics import Metrics
 from monitoring.receipts import expected_gain
-from monitoring.ruling import Ruling, Situation, rule
+from monitoring.ruling import Ruling, rule
 from monitoring.settings import ControllerSettings
+from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
-from registry.decisions import Decision
 from registry.errors import InvalidTransition
 from registry.exchanges import Feedback
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
 
-ON_ITS_WAY = ("candidate", "shadow", "canary")
 _WEEK_S = 7 * 86_400.0
 _UNKNOWN_GAIN = 0.5
-_LOOKED_AT = 200
-"""Receipts of an adapter, the newest."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,16 @@ class Retraining:
             return None
         corrections = self._registry.exchanges.corrections(watcher.tenant, watcher.adapter)
         file_id = retrain_set.training_file(self._registry, watcher.tenant, live)
-        situation = self._situation(tenant, adapter, watcher, len(corrections), file_id is not None)
+        situation = situation_of(
+            self._registry,
+            self._settings,
+            tenant,
+            adapter,
+            watcher,
+            corrections=len(corrections),
+            training_file=file_id is not None,
+            now=self._clock(),
+        )
         ruling = rule(situation, self._settings)
         if ruling.kind == "none":
             return None
@@ -175,42 +181,8 @@ class Retraining:
         live = watcher.live
         assert live is not None
         if live not in self._bases:
-            self._bases[live] = self._registry.versions.get(live).manifest.get("base")
+            self._bases[live] = base_of(self._registry, live)
         return self._bases[live]
-
-    def _situation(
-        self,
-        tenant: Tenant,
-        adapter: Adapter,
-        watcher: Watcher,
-        corrections: int,
-        training_file: bool,
-    ) -> Situation:
-        names = (watcher.tenant, watcher.adapter)
-        jobs = self._registry.jobs.all(*names, active=True)
-        versions = self._registry.versions.all(*names)
-        receipts = self._registry.decisions.page(None, _LOOKED_AT, *names)
-        last = watcher.memory.get("last_retrain")
-        took_over = float(watcher.memory.get("since") or self._clock())
-        aliases = self._registry.aliases.of_adapter(*names)
-        return Situation(
-            drift=watcher.drifted,
-            worse=watcher.worse,
-            asked_by=_asked(receipts),
-            old_base=self._base(watcher) not in (None, adapter.base),
-            age_s=self._clock() - took_over,
-            pipeline=watcher.integrity.what if watcher.integrity.changed else None,
-            can_go_back=self._clock() - took_over <= self._settings.probation_s
-            and any(a.live == watcher.live and a.previous is not None for a in aliases),
-            corrections=corrections,
-            active_job=jobs[0].id if jobs else None,
-            candidate=next((v.served_name for v in versions if v.state in ON_ITS_WAY), None),
-            since_retrain_s=None if last is None else self._clock() - last,
-            failures=_failures(receipts),
-            auto_retrain=tenant.auto_retrain,
-            auto_promote=tenant.auto_promote,
-            training_file=training_file,
-        )
 
     def _evidence(self, watcher: Watcher) -> dict[str, Any]:
         found = {**watcher.detector.evidence(), "epoch": watcher.epoch}
@@ -304,24 +276,3 @@ def _held(ruling: Ruling) -> tuple[str, str]:
     if ruling.kind == "hold":
         return ruling.rule, ruling.reason
     return "training-file-unreadable", "the live version's training file can't be read"
-
-
-def _asked(receipts: Sequence[Decision]) -> str | None:
-    """Who asked for a retraining since the last one; receipts are the newest first."""
-    for receipt in receipts:
-        if receipt.kind == "retrain":
-            return None
-        if receipt.kind == "ask":
-            return receipt.by
-    return None
-
-
-def _failures(receipts: Sequence[Decision]) -> int:
-    """Retrainings in a row, the newest first, whose version did not stay."""
-    count = 0
-    for receipt in receipts:
-        if receipt.kind == "retrain" and receipt.realised is not None:
-            if receipt.realised.get("outcome") == "promoted":
-                break
-            count += 1
-    return count

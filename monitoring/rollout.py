@@ -10,6 +10,7 @@ and the receipt says so: the gate has passed the version on held-out rows alread
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from monitoring.harms import CHANNELS, FAILED, INVALID, REFUSED
 
 PROVEN = (FAILED, INVALID, REFUSED)
 """Those in which harm must be ruled out: people say something of too few answers for that."""
+_DOUBT = math.log(5)
+"""Evidence of harm that keeps a version where it is: chance brings it once in five times."""
 _FINE = 0.05
 """Chance of ruling out a harm of the margin that is there, in each channel."""
 
@@ -84,6 +87,9 @@ def next_step(trial: Trial, settings: RolloutSettings) -> Step:
     enough, patient = trial.answers >= wanted, trial.since_s >= settings.patience_s
     if not (enough or patient):
         return Step("wait", "answers", f"{trial.answers} of {wanted} answers came")
+    doubted = [n for n, reading in trial.readings.items() if reading.suspicion >= _DOUBT]
+    if doubted:
+        return Step("wait", "doubt", f"{doubted[0]} may be worse: more answers will tell")
     rule = "stage-passed" if enough else "patience"
     came = f"{trial.answers} of {wanted} answers and no harm"
     if trial.stage == "shadow":

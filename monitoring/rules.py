@@ -221,6 +221,23 @@ def alerts() -> list[Alert]:
             "`hold` receipt says which.",
         ),
         Alert(
+            "SwitchyardPipelineChanged",
+            "switchyard_pipeline_changed == 1",
+            "0m",
+            "ticket",
+            "Messages of {{ $labels.tenant }} are built in another way than usual",
+            "A chat template applied twice, a lost system prompt, empty turns: for whoever sends "
+            "them to mend. Nothing is retrained meanwhile.",
+        ),
+        Alert(
+            "SwitchyardQualityDown",
+            "switchyard_quality_down == 1",
+            "0m",
+            "ticket",
+            "Answers for {{ $labels.tenant }} have got worse",
+            "More of them are out of form, refuse, or are disliked than just after the promotion.",
+        ),
+        Alert(
             "SwitchyardJobsWait",
             'max(switchyard_jobs{state="queued"}) > 0'
             ' and (max(switchyard_jobs{state="running"}) or vector(0)) == 0',

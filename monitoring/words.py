@@ -16,16 +16,28 @@ def of_decision(decision: Decision, names: Mapping[str, str]) -> str:
     match decision.kind:
         case "promote":
             after = f", {evidence['seconds']:.1f} s after" if "seconds" in evidence else ""
-            return f"{name} went live{after}{_because(decision.rule)}"
+            said = f": {evidence['reason']}" if "reason" in evidence else _because(decision.rule)
+            return f"{name} went live{after}{said}"
         case "reject":
-            return f"{name} gets no traffic: {evidence.get('summary') or decision.rule}"
+            return f"{name} gets no traffic: {evidence.get('summary') or _reason(decision)}"
+        case "shadow":
+            return f"{name} gets copies of requests, and answers nobody: {_reason(decision)}"
+        case "canary":
+            weight = evidence.get("weight") or 0.0
+            return f"{name} answers {weight:.0%} of requests: {_reason(decision)}"
+        case "ask":
+            return f"{decision.by} asked for a retraining"
+        case "watch" if decision.rule == "pipeline-accepted":
+            return f"messages are built in a new way: {_reason(decision)}"
         case "watch":
             return f"prompts have changed: {_drift(evidence)}"
         case "hold":
-            return f"no retraining, though drift is sustained: {_reason(decision)}"
+            return f"no retraining: {_reason(decision)}"
         case "retrain":
             parts = [f"a retraining was queued: {_reason(decision)}", *_gains(decision)]
             return "; ".join(parts)
+        case "rollback" if "alias" not in evidence:
+            return f"{name} was taken back: {_reason(decision)}"
         case "rollback":
             before = names.get(str(evidence.get("from")), str(evidence.get("from"))[:12])
             return f"{evidence.get('alias')} went back from {before} to {name}"

@@ -13,8 +13,9 @@ from registry.names import new_id
 class Decision(Base):
     """What was decided, by which rule, on which evidence, and what it expected.
 
-    `kind`: "promote", "reject", "retrain", "hold", "rollback", "watch", or "shadow" and "canary"
-    for a step of a rollout. `realised` is filled in later, when what happened is known.
+    `kind`: "promote", "reject", "retrain", "hold", "rollback", "watch", "shadow" and "canary" for a
+    step of a rollout, "ask" for somebody's wish of a retraining. `realised` is filled in later,
+    when what happened is known.
     """
 
     __tablename__ = "decisions"

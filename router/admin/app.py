@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from registry import Registry
-from router.admin import aliases, decisions, engines, keys, tenants, versions
+from router.admin import aliases, asks, decisions, engines, keys, tenants, versions
 from router.admin.document import describe
 from router.admin.errors import ANSWERED, answer_to, answers, refusal
 from router.admin.gate import Gate
@@ -53,7 +53,7 @@ def create_admin(key: str, registry: Registry) -> FastAPI:
         """The process answers; asks neither for a key nor the registry."""
         return Health()
 
-    for noun in (tenants, keys, versions, aliases, engines, decisions):
+    for noun in (tenants, keys, versions, aliases, engines, decisions, asks):
         app.include_router(noun.routes(registry))
     describe(app)
     return app

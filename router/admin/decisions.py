@@ -13,7 +13,9 @@ from router.admin.errors import answers
 from router.admin.fields import NAME, AfterId, Limit, Page, Shape, ends, no_such_cursor, whole
 from router.admin.versions import OfAdapter
 
-Kind = Literal["promote", "reject", "retrain", "hold", "rollback", "watch"]
+Kind = Literal[
+    "promote", "reject", "retrain", "hold", "rollback", "watch", "shadow", "canary", "ask"
+]
 OfTenant = Annotated[str | None, Query(pattern=NAME, description="Only this tenant's.")]
 OfKind = Annotated[Kind | None, Query(description="Only of this kind.")]
 
@@ -59,7 +61,7 @@ def routes(registry: Registry) -> APIRouter:
             raise no_such_cursor(str(after)) from None
         first, last = ends([row.id for row in rows[:limit]])
         return DecisionPage(
-            data=[_shape(row) for row in rows[:limit]],
+            data=[shape(row) for row in rows[:limit]],
             first_id=first,
             last_id=last,
             has_more=len(rows) > limit,
@@ -68,7 +70,8 @@ def routes(registry: Registry) -> APIRouter:
     return router
 
 
-def _shape(decision: Decision) -> DecisionShape:
+def shape(decision: Decision) -> DecisionShape:
+    """A receipt as it is shown."""
     return DecisionShape(
         id=decision.id,
         tenant=decision.tenant,

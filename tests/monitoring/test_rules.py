@@ -230,6 +230,26 @@ CASES = [
         only="Drift",
     ),
     Case(
+        "a template was applied twice",
+        {'switchyard_pipeline_changed{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardPipelineChanged": 1},
+    ),
+    Case(
+        "a pipeline that was mended",
+        {'switchyard_pipeline_changed{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
+        "answers got worse",
+        {'switchyard_quality_down{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardQualityDown": 1},
+    ),
+    Case(
+        "worse answers that were rolled back",
+        {'switchyard_quality_down{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
         "jobs wait and none runs",
         {'switchyard_jobs{state="queued"}': "2x1000"},
         {"SwitchyardJobsWait": 1},

@@ -1,0 +1,125 @@
+"""Why an adapter was, or was not, retrained: the evidence, the rule that holds now, the receipts.
+
+Reads what the controller reads, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from monitoring import retrain_set, words
+from monitoring.ruling import Ruling, rule
+from monitoring.settings import ControllerSettings
+from monitoring.situation import situation_of
+from monitoring.watcher import Watcher
+from registry import Registry
+from registry.adapters import Adapter
+from registry.tenants import Tenant
+
+_LATEST = 10
+
+
+@dataclass(frozen=True)
+class Line:
+    """A name for what is told, and what is told."""
+
+    what: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of one adapter. `ruling` is None while nothing is live."""
+
+    adapter: str
+    lines: list[Line]
+    ruling: Ruling | None
+    history: list[tuple[float, str]]
+    """(seconds since the epoch, sentence) of the latest receipts, the newest first."""
+
+    def json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "adapter": self.adapter,
+            "evidence": {line.what: line.said for line in self.lines},
+            "ruling": None if self.ruling is None else vars(self.ruling),
+            "history": [{"at": at, "said": said} for at, said in self.history],
+        }
+
+
+def explain(
+    registry: Registry, settings: ControllerSettings, tenant: Tenant, now: float
+) -> list[Explanation]:
+    """One for each of the tenant's adapters, by name. `now`: seconds since the epoch."""
+    adapters = [a for a in registry.adapters.all() if a.tenant == tenant.name]
+    return [_of(registry, settings, tenant, adapter, now) for adapter in adapters]
+
+
+def _of(
+    registry: Registry, settings: ControllerSettings, tenant: Tenant, adapter: Adapter, now: float
+) -> Explanation:
+    names = (tenant.name, adapter.name)
+    served = {v.digest: v.served_name for v in registry.versions.all(*names)}
+    history = [
+        (receipt.created_at, words.of_decision(receipt, served))
+        for receipt in registry.decisions.page(None, _LATEST, *names)
+    ]
+    watcher = Watcher(registry, settings, *names)
+    if watcher.live is None:
+        nothing = Line("live", "nothing yet: the controller looks once a version is live")
+        return Explanation(adapter.name, [nothing], None, history)
+    corrections = registry.exchanges.corrections(*names)
+    kept = retrain_set.training_file(registry, tenant.name, watcher.live)
+    situation = situation_of(
+        registry,
+        settings,
+        tenant,
+        adapter,
+        watcher,
+        corrections=len(corrections),
+        training_file=kept is not None,
+        now=now,
+    )
+    lines = [
+        Line("live", served.get(watcher.live, watcher.live[:12])),
+        Line("pipeline", _pipeline(watcher)),
+        Line("prompts", _prompts(watcher, settings)),
+        *_answers(watcher),
+        Line("corrections", f"{len(corrections)} that no training has used"),
+    ]
+    if situation.failures:
+        lines.append(Line("failures", f"the last {situation.failures} retrainings came to nothing"))
+    return Explanation(adapter.name, lines, rule(situation, settings), history)
+
+
+def _pipeline(watcher: Watcher) -> str:
+    if watcher.integrity.changed:
+        return f"messages are built in another way than usual: {watcher.integrity.what}"
+    return "as usual" if watcher.integrity.usual else "no usual way of building messages is known"
+
+
+def _prompts(watcher: Watcher, settings: ControllerSettings) -> str:
+    detector = watcher.detector
+    if not detector.watching:
+        return f"{detector.reference_size} of {settings.reference} for the reference have come"
+    figures = f"evidence {detector.statistic:.1f} against a threshold of {detector.threshold:.1f}"
+    if detector.established:
+        return f"have changed, for good: {figures}"
+    if detector.crossed_at is not None:
+        return f"may have changed: {figures}"
+    return f"as they were after the promotion: {figures}"
+
+
+def _answers(watcher: Watcher) -> list[Line]:
+    found = watcher.quality.evidence()
+    if not found:
+        return [Line("answers", "too few since the promotion to say what is usual")]
+    return [
+        Line(
+            f"{channel} answers",
+            f"{figures['lately']:.1%} of late, {figures['usual']:.1%} after the promotion: "
+            + ("worse" if channel == watcher.quality.down else "no worse, as far as is known"),
+        )
+        for channel, figures in found.items()
+    ]

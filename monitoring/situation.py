@@ -1,0 +1,84 @@
+"""A situation from rows: what is known of one adapter now. Reads, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitoring.ruling import Situation
+from monitoring.settings import ControllerSettings
+from monitoring.watcher import Watcher
+from registry import Registry
+from registry.adapters import Adapter
+from registry.decisions import Decision
+from registry.tenants import Tenant
+
+ON_ITS_WAY = ("candidate", "shadow", "canary")
+_LOOKED_AT = 200
+"""Receipts of an adapter, the newest."""
+
+
+def situation_of(
+    registry: Registry,
+    settings: ControllerSettings,
+    tenant: Tenant,
+    adapter: Adapter,
+    watcher: Watcher,
+    *,
+    corrections: int,
+    training_file: bool,
+    now: float,
+) -> Situation:
+    """Of an adapter with a live version, `corrections` that no job has used, and its training file
+    there or not, at `now` (seconds since the epoch)."""
+    assert watcher.live is not None
+    names = (watcher.tenant, watcher.adapter)
+    jobs = registry.jobs.all(*names, active=True)
+    versions = registry.versions.all(*names)
+    receipts = registry.decisions.page(None, _LOOKED_AT, *names)
+    aliases = registry.aliases.of_adapter(*names)
+    last = watcher.memory.get("last_retrain")
+    age_s = now - float(watcher.memory.get("since") or now)
+    went_before = any(a.live == watcher.live and a.previous is not None for a in aliases)
+    return Situation(
+        drift=watcher.drifted,
+        worse=watcher.worse,
+        asked_by=_asked(receipts),
+        old_base=base_of(registry, watcher.live) not in (None, adapter.base),
+        age_s=age_s,
+        pipeline=watcher.integrity.what if watcher.integrity.changed else None,
+        can_go_back=went_before and age_s <= settings.probation_s,
+        corrections=corrections,
+        active_job=jobs[0].id if jobs else None,
+        candidate=next((v.served_name for v in versions if v.state in ON_ITS_WAY), None),
+        since_retrain_s=None if last is None else now - last,
+        failures=_failures(receipts),
+        auto_retrain=tenant.auto_retrain,
+        auto_promote=tenant.auto_promote,
+        training_file=training_file,
+    )
+
+
+def base_of(registry: Registry, digest: str) -> str | None:
+    """The base that a version was trained for. Raises NotFound."""
+    return registry.versions.get(digest).manifest.get("base")
+
+
+def _asked(receipts: Sequence[Decision]) -> str | None:
+    """Who asked for a retraining since the last one; receipts are the newest first."""
+    for receipt in receipts:
+        if receipt.kind == "retrain":
+            return None
+        if receipt.kind == "ask":
+            return receipt.by
+    return None
+
+
+def _failures(receipts: Sequence[Decision]) -> int:
+    """Retrainings in a row, the newest first, whose version did not stay."""
+    count = 0
+    for receipt in receipts:
+        if receipt.kind == "retrain" and receipt.realised is not None:
+            if receipt.realised.get("outcome") == "promoted":
+                break
+            count += 1
+    return count
