@@ -87,13 +87,13 @@ class Controller:
             watcher = Watcher(self._registry, self._settings, *key)
             self._watchers[key] = watcher
         self._retraining.go_on(watcher)  # killed between deciding and doing
+        self._rollouts.attend(tenant, adapter)
         if watcher.follow(self._registry.aliases.of_adapter(*key)):
             log.info("new drift reference", tenant=key[0], adapter=key[1], epoch=watcher.epoch)
         watcher.read(self._settings.read_limit)
         if watcher.live is None:
             return None
-        self._rollouts.attend(tenant, adapter)
-        if watcher.detector.crossed_at is not None and not watcher.memory.get("watched"):
+        if watcher.crossed and not watcher.memory.get("watched"):
             receipts = self._registry.decisions.all(*key, kind="watch")
             if not any(receipt.evidence.get("epoch") == watcher.epoch for receipt in receipts):
                 self._retraining.record(watcher, "watch", "drift-crossed-threshold")

@@ -30,6 +30,8 @@ log = structlog.get_logger("switchyard.controller")
 
 _WEEK_S = 7 * 86_400.0
 _UNKNOWN_GAIN = 0.5
+_UNDER_WAY = {"job-active", "candidate-waiting"}
+"""Rules that follow from a retraining: that it goes on is no news."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class Retraining:
 
     def hold(self, watcher: Watcher, name: str, reason: str) -> None:
         """Leave a receipt of what stands against a retraining, once for each change of it."""
-        if watcher.memory.get("held") == name:
+        before = watcher.memory.get("held")
+        if before == name or {before, name} <= _UNDER_WAY:
             return
         self.record(watcher, "hold", name, {"reason": reason})
         watcher.memory["held"] = name

@@ -238,11 +238,13 @@ def readings(
 ) -> dict[str, Reading]:
     """By channel (harms.CHANNELS), the comparison of two versions' outcomes."""
     sides: dict[str, list[tuple[str, float]]] = {name: [] for name in CHANNELS}
+    outcomes = list(outcomes)
+    heard = any(outcome.corrected or outcome.rating is not None for outcome in outcomes)
     for outcome in outcomes:
         side = _side(outcome, champion, challenger)
         if side is None:
             continue
-        for name, harm in _harms(outcome):
+        for name, harm in _harms(outcome, heard):
             sides[name].append((side, harm))
     return {name: compare(found, margin) for name, found in sides.items() if found}
 
@@ -255,11 +257,13 @@ def _side(outcome: Outcome, champion: str | None, challenger: str) -> str | None
     return CHAMPION if outcome.fallback in _LIVE_UNAVAILABLE else None
 
 
-def _harms(outcome: Outcome) -> list[tuple[str, float]]:
+def _harms(outcome: Outcome, heard: bool) -> list[tuple[str, float]]:
+    """Most people speak of what was wrong only: where they are `heard`, silence is no harm."""
     found = harms.of_exchange(outcome)
-    if found[0][1]:
+    if found[0][1] or not heard or outcome.role == "shadow":
         return found
-    return [*found, *harms.of_feedback(outcome.rating, outcome.corrected)]
+    said = harms.of_feedback(outcome.rating, outcome.corrected)
+    return [*found, *(said or [(harms.DISLIKED, 0.0)])]
 
 
 def _shown(trial: Trial) -> dict[str, Any]:

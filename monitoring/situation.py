@@ -36,6 +36,8 @@ def situation_of(
     versions = registry.versions.all(*names)
     receipts = registry.decisions.page(None, _LOOKED_AT, *names)
     aliases = registry.aliases.of_adapter(*names)
+    if all(alias.live != watcher.live for alias in aliases):
+        return Situation()  # it was replaced just now: what is known is of another
     last = watcher.memory.get("last_retrain")
     age_s = now - float(watcher.memory.get("since") or now)
     went_before = any(a.live == watcher.live and a.previous is not None for a in aliases)

@@ -58,12 +58,15 @@ class Watcher:
         return self.memory.get("live")
 
     @property
+    def crossed(self) -> bool:
+        """Whether the drift test rose above its threshold, and not for a broken pipeline."""
+        at = self.detector.crossed_at
+        return at is not None and self._sound(self.detector.seen - at)
+
+    @property
     def drifted(self) -> bool:
         """Whether drift is sustained, and no broken pipeline."""
-        detector = self.detector
-        if not detector.established or detector.crossed_at is None:
-            return False
-        return self._sound(detector.seen - detector.crossed_at)
+        return self.detector.established and self.crossed
 
     @property
     def worse(self) -> str | None:
