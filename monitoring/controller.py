@@ -47,6 +47,7 @@ class Controller:
         self._clock = clock
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
+        self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
         """Show the gauges before the first tick."""
@@ -56,6 +57,9 @@ class Controller:
         """Look at every adapter once. An adapter's trouble is logged and leaves the others be."""
         tenants = {tenant.name: tenant for tenant in self._registry.tenants.all()}
         adapters = self._registry.adapters.all()
+        aliases = self._registry.aliases.all()
+        live = {(a.tenant, a.adapter) for a in aliases if a.live is not None}
+        self._share = 1 / max(len(live), 1)
         for adapter in adapters:
             try:
                 self._attend(tenants[adapter.tenant], adapter)
@@ -82,7 +86,7 @@ class Controller:
             self._carry_out(watcher)
         if watcher.follow(self._registry.aliases.of_adapter(*key)):
             log.info("new drift reference", tenant=key[0], adapter=key[1], epoch=watcher.epoch)
-        watcher.read(self._settings.read_limit)
+        watcher.read(self._settings.read_limit, self._share)
         if watcher.live is None:
             return
         if watcher.detector.crossed_at is not None and not watcher.memory.get("watched"):

@@ -49,12 +49,13 @@ class Watcher:
             self.epoch += 1
         kept = {k: self.memory[k] for k in ("last_retrain",) if k in self.memory}
         self.memory = {**kept, "live": live.live, "since": live.updated_at, "attempts": 0}
-        self.detector = Detector(self._settings)
+        self.detector = Detector(self._settings, self.detector.purse)
         self.save()
         return True
 
-    def read(self, limit: int) -> int:
-        """Show the detector the exchanges since the cursor; how many were read.
+    def read(self, limit: int, share: float = 1.0) -> int:
+        """Show the detector the exchanges since the cursor; how many were read. `share`: this
+        adapter's part of the fleet's budget of false alarms.
 
         Fallbacks count: drift is about what tenants send, whoever answered. Left out are requests
         that were refused (4xx: they never reached a model), copies for a shadow (the original is
@@ -68,7 +69,7 @@ class Watcher:
             if row.sketch is None or row.adapter != self.adapter or refused or row.shadow_of:
                 continue
             if since is not None and row.created_at >= since:
-                self.detector.see(row.sketch)
+                self.detector.see(row.sketch, row.created_at, share)
         if rows:
             self.save()
         return len(rows)
