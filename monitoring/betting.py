@@ -1,14 +1,14 @@
 """Testing by betting: does a new score rank among earlier ones as chance would have it?
 
-Two pieces. `Ranks` gives the conformal p-value of each newest score among all before it; if they are
-exchangeable, the p-values are independent and uniform (Vovk, Gammerman, Shafer, "Algorithmic learning
-in a random world", 2005). `Bets` bets on p-values being small. A bet that stakes 1 has 1 on average
-when nothing changed; the Shiryaev–Roberts sum places a new stake with every prompt, so that a change
-is found whenever it begins: R ← (R + stake) · payoff.
+Two pieces. `Ranks` gives the conformal p-value of each newest score among all before it; if they
+are exchangeable, the p-values are independent and uniform (Vovk, Gammerman, Shafer, "Algorithmic
+learning in a random world", 2005). `Bets` bets on p-values being small. A bet that stakes 1 has 1
+on average when nothing changed; the Shiryaev–Roberts sum places a new stake with every prompt, so
+that a change is found whenever it begins: R ← (R + stake) · payoff.
 
 Without change R - (stakes so far) is a supermartingale, so P(R ever ≥ 1) is at most the sum of the
-stakes (Vovk et al., "Retrain or not retrain: conformal test martingales for change-point detection",
-COPA 2021; Shin, Ramdas, Rinaldo, "E-detectors", 2022).
+stakes (Vovk et al., "Retrain or not retrain: conformal test martingales for change-point
+detection", COPA 2021; Shin, Ramdas, Rinaldo, "E-detectors", 2022).
 
 Knows numbers; nothing about prompts.
 """
@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 PARTS = np.array([(0.2, 0.01), (0.35, 0.03), (0.05, 0.03), (0.05, 0.08)])
-"""(part of the fortune, β): that part is put on p < β, which pays 1/β of it. Finds a few glaring prompts
-among many."""
+"""(part of the fortune, β): that part is put on p < β, which pays 1/β of it. Finds a few glaring
+prompts among many.
+"""
 POWERS = ((0.75, 0.75), (1.0, 0.5))
-"""(part of the fortune, ε): that part pays εp^(ε-1). Finds many slight ones. The six were chosen from
-77 by how long they take to a fortune of e¹², over made-up changes of 10 to 95 % of traffic."""
+"""(part of the fortune, ε): that part pays εp^(ε-1). Finds many slight ones. The six were chosen
+from 77 by how long they take to a fortune of e¹², over made-up changes of 10 to 95 % of traffic.
+"""
 WAGERS = len(PARTS) + len(POWERS)
 SMALLEST_P = 0.002
 """p-values are raised to this before a power is taken: no single prompt pays more than 11 times."""

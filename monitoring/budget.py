@@ -1,10 +1,11 @@
 """The budget of false alarms, as stakes: what may be bet at each prompt so that the week's is kept.
 
-A bet of s that is fair when nothing changed reaches 1 with a chance of s at most. So if an alarm is a
-fortune of 1, expected false alarms are at most the sum of all stakes, whoever placed them, however
-they depend on each other. A fleet's budget is therefore kept by never handing out more than it:
-each adapter's share of it accrues with time, and each prompt stakes a little of what has accrued. A
-busy adapter stakes little at each prompt, a quiet one more; nobody's traffic need be known.
+A bet of s that is fair when nothing changed reaches 1 with a chance of s at most. So if an alarm is
+a fortune of 1, expected false alarms are at most the sum of all stakes, whoever placed them,
+however they depend on each other. A fleet's budget is therefore kept by never handing out more than
+it: each adapter's share of it accrues with time, and each prompt stakes a little of what has
+accrued. A busy adapter stakes little at each prompt, a quiet one more; nobody's traffic need be
+known.
 
 Knows numbers and seconds; nothing about prompts.
 """

@@ -1,9 +1,9 @@
 """What a prompt is compared by: numbers that say in what way it differs from a baseline of prompts.
 
-Lexical channels compare hashed grams, descriptor channels length, script and signs, and `both` the two
-together. Each is a fixed function of the baseline, so it treats all later prompts alike; that is all
-that ranks need. Scores are counted in bins laid out by the baseline, so that all that ever came can be
-kept in a few kilobytes.
+Lexical channels compare hashed grams, descriptor channels length, script and signs, and `both` the
+two together. Each is a fixed function of the baseline, so it treats all later prompts alike; that
+is all that ranks need. Scores are counted in bins laid out by the baseline, so that all that ever
+came can be kept in a few kilobytes.
 
 Knows sketches' numbers; nothing about bets.
 """
@@ -21,9 +21,10 @@ LEXICAL = CHARACTERS + WORDS
 BINS = 512
 _SINGLE = ("log_characters", "word_length", "digits", "uppercase", "symbols")
 SCORES = ("novelty", "shape", "both", "usual", *_SINGLE)
-"""`novelty`: distance to the nearest three of the baseline, by grams. `shape`: the same by descriptors.
-`both`: their sum, each in its own spread. `usual`: unlikeness to the baseline's mean. The rest: one
-descriptor each."""
+"""`novelty`: distance to the nearest three of the baseline, by grams. `shape`: the same by
+descriptors. `both`: their sum, each in its own spread. `usual`: unlikeness to the baseline's mean.
+The rest: one descriptor each.
+"""
 SIDES = tuple(
     [(name, index, 1) for index, name in enumerate(SCORES)]
     + [

@@ -47,6 +47,7 @@ class Controller:
         self._clock = clock
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
+        self._controls: dict[tuple[str, str], tuple[int, float]] = {}  # (alarms, promised) counted
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
@@ -71,6 +72,7 @@ class Controller:
         self._score_receipts()
         self._show_registry()
         self._show_drift()
+        self._show_controls()
         self._metrics.last_tick_timestamp_seconds.set(self._clock())
 
     def shutdown(self, timeout: float = 10.0) -> None:
@@ -254,6 +256,17 @@ class Controller:
             self._metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
         for tenant, count in pending.items():
             self._metrics.corrections_pending.labels(tenant).set(count)
+
+    def _show_controls(self) -> None:
+        """What the streams without drift did since the last tick."""
+        for key, watcher in self._watchers.items():
+            if watcher.control is None:
+                continue
+            alarms, promised = self._controls.get(key, (0, 0.0))
+            now = watcher.control.alarms, watcher.control.promised
+            self._metrics.drift_control_alarms_total.inc(max(now[0] - alarms, 0))
+            self._metrics.drift_control_promised_total.inc(max(now[1] - promised, 0.0))
+            self._controls[key] = now
 
 
 def _rank(watcher: Watcher) -> tuple[bool, float]:

@@ -1,18 +1,20 @@
 """Drift of prompts: has what a tenant sends changed since the live version took over?
 
-The first prompts after a promotion are frozen as the reference: the first so many, or, where a time is
-set, an even draw of all that came in it, so that a day's rhythm is in it. Half of it, the *baseline*,
-says what ordinary is; the other half opens a *bag* to which every later prompt is added. Each prompt
-gets scores against the baseline (monitoring/channels.py), and each score is ranked within the bag.
+The first prompts after a promotion are frozen as the reference: the first so many, or, where a time
+is set, an even draw of all that came in it, so that a day's rhythm is in it. Half of it, the
+*baseline*, says what ordinary is; the other half opens a *bag* to which every later prompt is
+added. Each prompt gets scores against the baseline (monitoring/channels.py), and each score is
+ranked within the bag.
 
 A score is a fixed function of the baseline, so without change the ranks are uniform, whatever the
-reference happened to hold: no assumption that a finite reference is the truth. Bets on ranks at either
-end (monitoring/betting.py) give the evidence; what they may stake is this adapter's part of a budget of
-false alarms for the whole fleet (monitoring/budget.py). The bag is kept as counts and never begins
-again: the longer things stay as they are, the slighter a change is found.
+reference happened to hold: no assumption that a finite reference is the truth. Bets on ranks at
+either end (monitoring/betting.py) give the evidence; what they may stake is this adapter's part of
+a budget of false alarms for the whole fleet (monitoring/budget.py). The bag is kept as counts and
+never begins again: the longer things stay as they are, the slighter a change is found.
 
-Pure: no clock, no database, no randomness of its own; the same prompts at the same times give the same
-numbers, also when cut anywhere by `dump` and `load`. Why this test: docs/adr/011-drift-budget.md.
+Pure: no clock, no database, no randomness of its own; the same prompts at the same times give the
+same numbers, also when cut anywhere by `dump` and `load`. Why this test:
+docs/adr/011-drift-budget.md.
 """
 
 from __future__ import annotations
@@ -52,10 +54,11 @@ _HIGH = np.array([sign > 0 for _, _, sign in SIDES])
 
 @dataclass(frozen=True)
 class DriftSettings:
-    """`reference`: prompts frozen after a promotion. `reference_span_s`: seconds over which they are
-    drawn; 0 takes the first ones. `false_alarms_per_week`: of the whole fleet, without drift, on
-    average at most. `sustained_for`: prompts in a row for which the evidence must stay above the
-    threshold. `repeats`: a prompt equal to one of the last so many is a retry or a loop, and dropped.
+    """`reference`: prompts frozen after a promotion. `reference_span_s`: seconds over which they
+    are drawn; 0 takes the first ones. `false_alarms_per_week`: of the whole fleet, without drift,
+    on average at most. `sustained_for`: prompts in a row for which the evidence must stay above the
+    threshold. `repeats`: a prompt equal to one of the last so many is a retry or a loop, and
+    dropped.
     """
 
     reference: int = 200
@@ -108,6 +111,11 @@ class Detector:
     def watching(self) -> bool:
         """Whether the reference is complete."""
         return self._watch is not None
+
+    @property
+    def baseline(self) -> NDArray[np.float32] | None:
+        """The half of the reference that says what ordinary is; None until it is complete."""
+        return None if self._watch is None else self._watch.baseline
 
     @property
     def established(self) -> bool:
@@ -264,6 +272,10 @@ class _Watch:
             Topic(channels, opening) if rows is None else Topic.load(channels, opening, rows)
         )
         self._later = later  # sums of the later prompts' descriptors, and their number
+
+    @property
+    def baseline(self) -> NDArray[np.float32]:
+        return self._channels.baseline
 
     @classmethod
     def begin(cls, reference: NDArray[np.float32]) -> _Watch:

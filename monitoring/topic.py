@@ -1,10 +1,10 @@
 """Where has traffic been moving to? A score that learns from the prompts that it ranks.
 
 The mean-embedding witness <φ(x), mean(bag) - mean(baseline)> points to where the bag has moved (the
-linear case of the MMD witness, Gretton et al. 2012), and finds a change that is slight in each prompt
-but the same in many. It treats all members of the bag alike, so their ranks are uniform without change
-whatever it has learnt. For that the bag's prompts are kept, as single bytes a number, and the bag
-begins again at the reference when it is full.
+linear case of the MMD witness, Gretton et al. 2012), and finds a change that is slight in each
+prompt but the same in many. It treats all members of the bag alike, so their ranks are uniform
+without change whatever it has learnt. For that the bag's prompts are kept, as single bytes a
+number, and the bag begins again at the reference when it is full.
 
 Knows sketches' numbers; nothing about bets.
 """

@@ -7,11 +7,13 @@ restarted controller goes on where it stood.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 from zipfile import BadZipFile
 
 import structlog
 
+from monitoring.control import Control
 from monitoring.drift import Detector, DriftSettings
 from registry import Registry
 from registry.aliases import Alias
@@ -33,6 +35,8 @@ class Watcher:
         self.memory: dict[str, Any] = {}
         """JSON: `live` digest, `since` (its promotion, seconds), `watched`, `held`, `pending`…"""
         self.detector = Detector(settings)
+        self.control: Control | None = None
+        """A stream without drift, once there is a reference to replay."""
         self._load()
 
     @property
@@ -70,9 +74,18 @@ class Watcher:
                 continue
             if since is not None and row.created_at >= since:
                 self.detector.see(row.sketch, row.created_at, share)
+                self._control(row.created_at, share)
         if rows:
             self.save()
         return len(rows)
+
+    def _control(self, at: float, share: float) -> None:
+        baseline = self.detector.baseline
+        if self.control is None and baseline is not None:
+            seed = zlib.crc32(f"{self.tenant}/{self.adapter}".encode())
+            self.control = Control(self._settings, baseline, seed)
+        if self.control is not None:
+            self.control.see(at, share)
 
     def save(self) -> None:
         """Write everything to the registry."""

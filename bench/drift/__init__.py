@@ -1,1 +1,1 @@
-"""`python -m bench drift`: our drift test beside Evidently, alibi-detect and river, on real text."""
+"""`python -m bench drift`: our drift test beside Evidently, alibi-detect, river, on real text."""

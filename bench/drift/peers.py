@@ -2,9 +2,10 @@
 
     python peers.py NAME FOLDER SECONDS
 
-Reads FOLDER/streams.npz, sketches.npy and texts.json; writes FOLDER/NAME/STREAM.json for each stream
-that isn't there yet, until SECONDS have passed. A file holds [prompts since the first day, statistic]
-each time that the statistic was higher than ever, so that any threshold can be set afterwards.
+Reads FOLDER/streams.npz, sketches.npy and texts.json; writes FOLDER/NAME/STREAM.json for each
+stream that isn't there yet, until SECONDS have passed. A file holds [prompts since the first day,
+statistic] each time that the statistic was higher than ever, so that any threshold can be set
+afterwards.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ def main() -> None:
 def adwin(
     _: str, sketches: Any, texts: Any, reference: Any, later: Any
 ) -> Iterator[tuple[int, float]]:
-    """River's ADWIN knows one number: one each on likeness to the reference's mean, length, capitals,
-    accents and symbols; the first to alarm counts. A statistic of n: alarmed with delta 10^-n."""
+    """River's ADWIN knows one number: one each on likeness to the reference's mean, length,
+    capitals, accents and symbols; the first to alarm counts. A statistic of n: alarmed with delta
+    10^-n."""
     from river.drift import ADWIN
 
     mean = sketches[reference, :LEXICAL].mean(axis=0)
@@ -118,8 +120,8 @@ def mmd(
 def evidently(
     _: str, sketches: Any, texts: Any, reference: Any, later: Any
 ) -> Iterator[tuple[int, float]]:
-    """Evidently's text drift: how well a classifier tells the last prompts from the reference, asked
-    every `STEP` prompts. The function is the one that its reports call."""
+    """Evidently's text drift: how well a classifier tells the last prompts from the reference,
+    asked every `STEP` prompts. The function is the one that its reports call."""
     import pandas as pd
     from evidently.legacy.utils.data_drift_utils import calculate_text_drift_score
 

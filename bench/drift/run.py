@@ -1,8 +1,8 @@
 """The run: streams to files, every detector over the same ones, and the tables.
 
-What was computed is kept in a folder, stream by stream, so that a run goes on where it stopped. At an
-equal rate of false alarms means: each detector's threshold is put just above the highest statistic
-that it gave on any of the `QUIET` streams without a change.
+What was computed is kept in a folder, stream by stream, so that a run goes on where it stopped. At
+an equal rate of false alarms means: each detector's threshold is put where one in `RARE` of the
+streams without a change raises an alarm.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ PROMPTS = 5000
 REFERENCE = 400
 """Prompts of the first day that each detector is given."""
 MISSED = 10 * AFTER
+RARE = 40
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def threshold(records: list[list[list[float]]]) -> float:
-    """Just above all statistics of the streams without a change."""
-    return max((points[-1][1] for points in records if points), default=float("-inf"))
+    """Where one in `RARE` of these streams raises an alarm: a statistic above it does."""
+    highest = sorted(points[-1][1] if points else float("-inf") for points in records)
+    return highest[-1 - len(highest) // RARE]
 
 
 def delay(points: list[list[float]], level: float, changed: int) -> int | None:
@@ -185,8 +187,8 @@ def _delays(
 ) -> Report:
     report = Report(
         f"Prompts from a change to the alarm, median (share missed within {AFTER})",
-        f"{len(KINDS)} kinds of text; thresholds: no alarm on {sizes.quiet} streams of "
-        f"{sizes.prompts} prompts; {sizes.each} streams a line",
+        f"{len(KINDS)} kinds of text; thresholds: an alarm on 1 in {RARE} of {sizes.quiet} "
+        f"streams of {sizes.prompts} prompts; {sizes.each} streams a line",
         ("change", *(LABELS[name] for name in found)),
     )
     levels = {

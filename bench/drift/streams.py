@@ -1,7 +1,7 @@
 """Made-up tenants who send real text: a week with a daily rhythm, bursts and repeats, and changes.
 
-A stream is text numbers with times. Its first day is what every detector may take for ordinary; when
-a change comes, and whether one does, only the judge knows.
+A stream is text numbers with times. Its first day is what every detector may take for ordinary;
+when a change comes, and whether one does, only the judge knows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Real text of four kinds, in groups by topic, with changed copies: style, length, language.
 
 Tweets, film reviews, product reviews and newspaper editorials come from the source distribution of
-vaderSentiment 2.5 (Hutto and Gilbert 2014, MIT); German and French from Django's own messages (BSD).
-Both are fetched from the package index at pinned versions and read from their archives, never run.
+vaderSentiment 2.5 (Hutto and Gilbert 2014, MIT); German and French from Django's own messages
+(BSD). Both are fetched from the package index at pinned versions and read from their archives,
+never run.
 """
 
 from __future__ import annotations
