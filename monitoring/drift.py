@@ -43,9 +43,7 @@ THRESHOLD = 10.0
 
 STREAMS = (*(name for name, _, _ in SIDES), "topic")
 """What is bet on."""
-_WEIGHTS = np.array(
-    [[{"topic": 6, "novelty": 3, "shape": 3, "both": 3}.get(n, 1)] for n in STREAMS]
-)
+_WEIGHTS = np.array([[{"topic": 2, "both": 2}.get(name, 1)] for name in STREAMS])
 _PARTS = _WEIGHTS / _WEIGHTS.sum()  # of the stake, by stream
 
 _SIDE = np.array([index for _, index, _ in SIDES])

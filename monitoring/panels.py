@@ -171,6 +171,18 @@ OPERATOR: Rows = (
                 ),
             ),
             Panel(
+                "False alarms on streams without drift",
+                "Hidden copies of references, in which nothing changes: alarms seen, and those that "
+                "the budget allows on average.",
+                (
+                    ("sum(increase(switchyard_drift_control_alarms_total[7d]))", "seen in a week"),
+                    (
+                        "sum(increase(switchyard_drift_control_promised_total[7d]))",
+                        "allowed in a week",
+                    ),
+                ),
+            ),
+            Panel(
                 "Corrections waiting", "Corrected examples that no job has used yet.",
                 (("max by (tenant) (switchyard_corrections_pending)", "{{tenant}}"),),
             ),
