@@ -21,7 +21,7 @@ from monitoring.sketch import DIMENSIONS
 ROWS = 600
 """Prompts in a full bag, the reference's half included."""
 _SCALE = 127.0
-_DESCRIPTOR = 0.2  # of a spread: twelve descriptors then vary about as much as all grams together
+_DESCRIPTOR = 0.1  # of a spread: descriptors have channels of their own
 _STEPS = 1e5  # scores are rounded, so that the last bits of a sum never decide a rank
 
 

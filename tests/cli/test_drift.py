@@ -46,3 +46,9 @@ def test_a_drift_goes_from_reference_to_established() -> None:
     assert value["statistic"] >= value["threshold"]
     assert {"novelty", "shape", "both"} < set(value["channels"])
     assert str(found).startswith("established ")
+
+
+def test_a_state_of_an_earlier_release_counts_as_no_reference_yet() -> None:
+    kept = row(Detector(SETTINGS.drift))
+    kept.state = {"detector": {**kept.state["detector"], "format": 1}}
+    assert str(Drift.of(kept, SETTINGS)) == "reference 0/40"
