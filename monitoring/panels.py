@@ -172,8 +172,8 @@ OPERATOR: Rows = (
             ),
             Panel(
                 "False alarms on streams without drift",
-                "Hidden copies of references, in which nothing changes: alarms seen, and those that "
-                "the budget allows on average.",
+                "Hidden draws from references, in which nothing changes: alarms seen, and those "
+                "that the budget allows on average.",
                 (
                     ("sum(increase(switchyard_drift_control_alarms_total[7d]))", "seen in a week"),
                     (
