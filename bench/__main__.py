@@ -43,12 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each turn [8]")
     group = parser.add_argument_group("router and memory")
     group.add_argument("--peers", type=Path, help="where their environments are or will be made")
-    group.add_argument("--without", action="append", default=[], choices=list(PEERS))
+    group.add_argument("--without", action="append", default=[], choices=[*PEERS, "river", "alibi"])
     group.add_argument("--access-log", action="store_true", help="ours writes a line a request")
     group.add_argument("--requests", type=int, default=300_000, help="of the memory run [300000]")
     group = parser.add_argument_group("cliff, fairness and train")
     group.add_argument("--part", action="append", choices="abc", help="only this one")
     group.add_argument("--seqs", type=int, default=64, help="fairness: max_num_seqs [64]")
+    group = parser.add_argument_group("drift")
+    group.add_argument("--quick", action="store_true", help="a smoke of seconds")
+    group.add_argument("--kept", type=Path, help="where what was computed is kept, to go on from")
+    group.add_argument("--limit", type=float, default=7200.0, help="seconds until it stops [7200]")
     return parser
 
 
@@ -103,6 +107,13 @@ def _train(chosen: argparse.Namespace) -> list[Report]:
     return train.main("".join(chosen.part or "ab"), chosen.rounds)
 
 
+def _drift(chosen: argparse.Namespace) -> list[Report]:
+    from bench.drift import run
+
+    sizes = run.QUICK if chosen.quick else run.Sizes()
+    return run.main(sizes, chosen.kept, chosen.peers, chosen.limit, frozenset(chosen.without))
+
+
 RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
     "router": _router,
     "memory": _memory,
@@ -112,6 +123,7 @@ RUNS: dict[str, Callable[[argparse.Namespace], list[Report]]] = {
     "methods": _methods,
     "train": _train,
     "signals": _signals,
+    "drift": _drift,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,10 @@ class Drift:
         from monitoring.drift import Detector
 
         kept = dict((state.state if state else {}).get("detector", {}))
-        if state is None or not kept:
-            detector = Detector(settings.drift)
-        else:
-            detector = Detector.load(settings.drift, kept, state.arrays or b"")
+        detector = Detector(settings.drift)
+        if state is not None and kept:
+            with suppress(ValueError):  # of an earlier release: a new reference will be taken
+                detector = Detector.load(settings.drift, kept, state.arrays or b"")
         phase = "watching" if detector.watching else "reference"
         if detector.established:
             phase = "established"

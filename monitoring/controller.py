@@ -49,6 +49,8 @@ class Controller:
         self._forgetting = Forgetting(registry, settings, clock=clock)
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
+        self._controls: dict[tuple[str, str], tuple[int, float]] = {}  # (alarms, promised) counted
+        self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
         """Show the gauges before the first tick."""
@@ -58,6 +60,9 @@ class Controller:
         """Look at every adapter once. An adapter's trouble is logged and leaves the others be."""
         tenants = {tenant.name: tenant for tenant in self._registry.tenants.all()}
         adapters = self._registry.adapters.all()
+        aliases = self._registry.aliases.all()
+        live = {(a.tenant, a.adapter) for a in aliases if a.live is not None}
+        self._share = 1 / max(len(live), 1)
         proposals: list[Proposal] = []
         for adapter in adapters:
             try:
@@ -73,6 +78,7 @@ class Controller:
         self._show_registry()
         self._show_drift()
         self._forgetting.tick()
+        self._show_controls()
         self._metrics.last_tick_timestamp_seconds.set(self._clock())
 
     def shutdown(self, timeout: float = 10.0) -> None:
@@ -90,7 +96,7 @@ class Controller:
         self._rollouts.attend(tenant, adapter)
         if watcher.follow(self._registry.aliases.of_adapter(*key)):
             log.info("new drift reference", tenant=key[0], adapter=key[1], epoch=watcher.epoch)
-        watcher.read(self._settings.read_limit)
+        watcher.read(self._settings.read_limit, self._share)
         if watcher.live is None:
             return None
         if watcher.crossed and not watcher.memory.get("watched"):
@@ -184,6 +190,17 @@ class Controller:
             self._metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
         for tenant, count in pending.items():
             self._metrics.corrections_pending.labels(tenant).set(count)
+
+    def _show_controls(self) -> None:
+        """What the streams without drift did since the last tick."""
+        for key, watcher in self._watchers.items():
+            if watcher.control is None:
+                continue
+            alarms, promised = self._controls.get(key, (0, 0.0))
+            now = watcher.control.alarms, watcher.control.promised
+            self._metrics.drift_control_alarms_total.inc(max(now[0] - alarms, 0))
+            self._metrics.drift_control_promised_total.inc(max(now[1] - promised, 0.0))
+            self._controls[key] = now
 
 
 def _rank(watcher: Watcher) -> tuple[bool, float]:

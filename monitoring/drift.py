@@ -1,21 +1,20 @@
 """Drift of prompts: has what a tenant sends changed since the live version took over?
 
-The first prompts after a promotion are frozen as the reference. Half of them, the *baseline*, say
-what ordinary is; the other half open a *bag* to which every later prompt is added. Each prompt gets
-three scores, and each score is ranked within the bag:
+The first prompts after a promotion are frozen as the reference: the first so many, or, where a time
+is set, an even draw of all that came in it, so that a day's rhythm is in it. Half of it, the
+*baseline*, says what ordinary is; the other half opens a *bag* to which every later prompt is
+added. Each prompt gets scores against the baseline (monitoring/channels.py), and each score is
+ranked within the bag.
 
-- `topic`: the mean-embedding witness <φ(x), mean(bag) - mean(baseline)>, which points to where the
-  bag has moved (the linear-kernel case of the MMD witness, Gretton et al. 2012);
-- `novelty`: distance to the nearest three baseline prompts, which sees a new subject at once;
-- `shape`: how far lengths, script, symbols, turns and the system prompt are from the baseline's.
+A score is a fixed function of the baseline, so without change the ranks are uniform, whatever the
+reference happened to hold: no assumption that a finite reference is the truth. Bets on ranks at
+either end (monitoring/betting.py) give the evidence; what they may stake is this adapter's part of
+a budget of false alarms for the whole fleet (monitoring/budget.py). The bag is kept as counts and
+never begins again: the longer things stay as they are, the slighter a change is found.
 
-Each score treats all members of the bag alike, so without change the ranks are uniform, whatever
-the reference happened to hold: no assumption that a finite reference is the truth. Bets on small
-ranks (monitoring/betting.py) give the evidence; `prompts_per_false_alarm` sets how often they may
-cry wolf. After `bag` prompts the bag begins again at the reference, which bounds memory.
-
-Pure: no clock, no database, no randomness of its own; the same prompts give the same numbers, also
-when cut anywhere by `dump` and `load`. Why this test: docs/adr/006-drift-statistic.md.
+Pure: no clock, no database, no randomness of its own; the same prompts at the same times give the
+same numbers, also when cut anywhere by `dump` and `load`. Why this test:
+docs/adr/011-drift-budget.md.
 """
 
 from __future__ import annotations
@@ -30,39 +29,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.betting import EDetector, chance, rank_p_value
-from monitoring.sketch import CHARACTERS, DESCRIPTORS, DIMENSIONS, WORDS, unpack
+from monitoring.betting import Bets, Ranks, chance
+from monitoring.budget import Purse
+from monitoring.channels import BINS, LEXICAL, SCORES, SIDES, Channels
+from monitoring.sketch import DESCRIPTORS, DIMENSIONS, unpack
+from monitoring.topic import Topic
 
-LEXICAL = CHARACTERS + WORDS
-CHANNELS = ("topic", "novelty", "shape")
-FORMAT = 1
+FORMAT = 2
 """Of what `dump` gives; another format is not read."""
 
-_NEIGHBOURS = 3
-_STEPS = 1e5  # scores are rounded, so that the last bits of a sum never decide a rank
-_SMALLEST_SPREAD = 0.02
-_CEILING_ABOVE = 2.0
+THRESHOLD = 10.0
+"""The statistic at which the alarm goes: evidence is shown on a scale of logs that ends there."""
+
+STREAMS = (*(name for name, _, _ in SIDES), "topic")
+"""What is bet on."""
+_WEIGHTS = np.array([[{"topic": 2, "both": 2}.get(name, 1)] for name in STREAMS])
+_PARTS = _WEIGHTS / _WEIGHTS.sum()  # of the stake, by stream
+
+_SIDE = np.array([index for _, index, _ in SIDES])
+_HIGH = np.array([sign > 0 for _, _, sign in SIDES])
 
 
 @dataclass(frozen=True)
 class DriftSettings:
-    """`reference`: prompts frozen after a promotion. `prompts_per_false_alarm`: without drift, the
-    average number of prompts until an alarm is at least this. `sustained_for`: prompts in a row
-    for which the evidence must stay above the threshold. `bag`: prompts until the bag begins again.
-    `repeats`: a prompt equal to one of the last so many is a retry or a loop, and dropped."""
+    """`reference`: prompts frozen after a promotion. `reference_span_s`: seconds over which they
+    are drawn; 0 takes the first ones. `false_alarms_per_week`: of the whole fleet, without drift,
+    on average at most. `sustained_for`: prompts in a row for which the evidence must stay above the
+    threshold. `repeats`: a prompt equal to one of the last so many is a retry or a loop, and
+    dropped.
+    """
 
     reference: int = 200
-    prompts_per_false_alarm: int = 20_000
+    reference_span_s: float = 0.0
+    false_alarms_per_week: float = 1.0
     sustained_for: int = 20
-    bag: int = 600
     repeats: int = 64
 
 
 class Detector:
-    """The drift test of one adapter's prompts, from one promotion to the next."""
+    """The drift test of one adapter's prompts, from one promotion to the next. `purse`: what an
+    earlier detector of the same adapter has left of the budget."""
 
-    def __init__(self, settings: DriftSettings) -> None:
+    def __init__(self, settings: DriftSettings, purse: Purse | None = None) -> None:
         self.settings = settings
+        self.purse = purse or Purse(settings.false_alarms_per_week)
         self.seen = 0
         """Prompts taken in, the reference's included."""
         self.dropped = 0
@@ -75,21 +85,20 @@ class Detector:
         """`seen` when drift had been sustained; from then on the detector rests."""
         self._recent: deque[int] = deque(maxlen=settings.repeats)
         self._waiting: list[NDArray[np.float32]] = []
+        self._began: float | None = None
         self._watch: _Watch | None = None
-        ceiling = self.threshold + math.log(len(CHANNELS)) + _CEILING_ABOVE
-        self._bets = {name: EDetector(ceiling) for name in CHANNELS}
+        self._bets = Bets.none(len(STREAMS))
 
     @property
     def threshold(self) -> float:
-        """The statistic at which the alarm goes: log of `prompts_per_false_alarm`."""
-        return math.log(self.settings.prompts_per_false_alarm)
+        """The statistic at which the alarm goes."""
+        return THRESHOLD
 
     @property
     def statistic(self) -> float:
-        """log evidence of the strongest channel, less log of the number of channels (the price of
-        looking at several: a union bound, valid however they depend on each other)."""
-        strongest = max(bet.log_evidence for bet in self._bets.values())
-        return max(strongest - math.log(len(CHANNELS)), 0.0)
+        """log of the strongest channel's evidence, on a scale that ends at the threshold. Each
+        channel was given its part of the stake: the price of looking at several."""
+        return _shown(float(self._bets.evidence().max()))
 
     @property
     def reference_size(self) -> int:
@@ -102,12 +111,21 @@ class Detector:
         return self._watch is not None
 
     @property
+    def baseline(self) -> NDArray[np.float32] | None:
+        """The half of the reference that says what ordinary is; None until it is complete."""
+        return None if self._watch is None else self._watch.baseline
+
+    @property
     def established(self) -> bool:
         """Whether drift has been sustained. It stays so until a new reference is taken."""
         return self.established_at is not None
 
-    def see(self, packed: bytes) -> None:
-        """Take in one prompt's sketch; one that can't be read is dropped and counted."""
+    def see(self, packed: bytes, at: float | None = None, share: float = 1.0) -> None:
+        """Take in one prompt's sketch; one that can't be read is dropped and counted.
+
+        `at`: when it came, in seconds; without it no time passes, and the budget does not grow.
+        `share`: this adapter's part of the fleet's budget, in (0, 1].
+        """
         try:
             numbers = unpack(packed)
         except ValueError:
@@ -120,20 +138,36 @@ class Detector:
         self._recent.append(fingerprint)
         self.seen += 1
         if self._watch is None:
-            self._waiting.append(numbers)
-            if len(self._waiting) >= self.settings.reference:
-                self._watch = _Watch.begin(np.stack(self._waiting), self.settings.bag)
-                self._waiting = []
+            self._draw(numbers, at)
         elif not self.established:
-            self._bet(self._watch, numbers)
+            self._bet(self._watch, numbers, self.purse.stake(at, share))
 
-    def _bet(self, watch: _Watch, numbers: NDArray[np.float32]) -> None:
-        if watch.full:
-            watch.restart()
-            for bet in self._bets.values():
-                bet.restart()
-        for order, (name, scores) in enumerate(watch.add(numbers).items()):
-            self._bets[name].bet(rank_p_value(scores, chance(order, self.seen)))
+    def _draw(self, numbers: NDArray[np.float32], at: float | None) -> None:
+        """An even draw of all prompts until the time is over: each is kept with the same chance."""
+        wanted = self.settings.reference
+        if len(self._waiting) < wanted:
+            self._waiting.append(numbers)
+        else:
+            place = int(chance(1, self.seen) * self.seen)
+            if place < wanted:
+                self._waiting[place] = numbers
+        if self._began is None:
+            self._began = at
+        since = 0.0 if at is None or self._began is None else at - self._began
+        long_enough = at is None or since >= self.settings.reference_span_s
+        if len(self._waiting) >= wanted and long_enough:
+            self._watch = _Watch.begin(np.stack(self._waiting))
+            self._waiting = []
+
+    def _bet(self, watch: _Watch, numbers: NDArray[np.float32], stake: float) -> None:
+        if watch.topic.full:
+            watch.topic.restart()
+            self._bets.fortunes[-1] = 0.0
+        p = np.empty(len(STREAMS))
+        ranks = watch.rank(numbers, chance(0, self.seen))[_SIDE]
+        p[:-1] = np.where(_HIGH, ranks, 1.0 - ranks)
+        p[-1] = watch.topic.rank(numbers, chance(2, self.seen))
+        self._bets.place(p, stake * _PARTS)
         if self.statistic < self.threshold:
             self.above = 0
             return
@@ -144,22 +178,28 @@ class Detector:
             self.established_at = self.seen
 
     def forgive(self, prompts: int) -> None:
-        """Take back what the last `prompts` seemed to show: bag and bets begin again, and a
-        crossing within them is forgotten. They turned out to be no prompts of the tenant's."""
+        """Take back what the last `prompts` seemed to show: bets begin again, and a crossing within
+        them is forgotten. They turned out to be no prompts of the tenant's; that they stay in the
+        bag makes those to come look the more ordinary."""
         if self._watch is not None:
-            self._watch.restart()
-        for bet in self._bets.values():
-            bet.restart()
+            self._watch.topic.restart()
+        self._bets = Bets.none(len(STREAMS))
         if self.crossed_at is not None and self.crossed_at > self.seen - prompts:
             self.crossed_at = self.established_at = None
             self.above = 0
 
     def evidence(self) -> dict[str, Any]:
-        """What a receipt says: the statistic, its threshold, each channel, and what moved most."""
+        """What a receipt says: the statistic, its threshold, each channel, and what moved most.
+        `promised`: false alarms to be expected at most of all that was staked so far."""
+        each = self._bets.evidence()
         found: dict[str, Any] = {
             "statistic": round(self.statistic, 3),
             "threshold": round(self.threshold, 3),
-            "channels": {k: round(bet.log_evidence, 3) for k, bet in self._bets.items()},
+            "channels": {
+                name: round(_shown(float(value)), 3)
+                for name, value in zip(STREAMS, each, strict=True)
+            },
+            "promised": self.purse.spent,
             "prompts": self.seen,
             "reference": self.reference_size,
             "dropped": self.dropped,
@@ -179,15 +219,17 @@ class Detector:
             "above": self.above,
             "crossed_at": self.crossed_at,
             "established_at": self.established_at,
+            "began": self._began,
             "recent": [*self._recent],
-            "bets": {name: bet.dump() for name, bet in self._bets.items()},
+            "purse": self.purse.dump(),
             "statistic": self.statistic,
         }
+        arrays: dict[str, NDArray[Any]] = {"fortunes": self._bets.fortunes}
         if self._watch is not None:
-            arrays = self._watch.arrays()
+            arrays |= self._watch.arrays()
         else:
             rows = np.stack(self._waiting) if self._waiting else np.zeros((0, DIMENSIONS))
-            arrays = {"waiting": rows.astype(np.float16)}
+            arrays["waiting"] = rows.astype(np.float16)
         packed = io.BytesIO()
         np.savez(packed, **arrays)  # type: ignore[arg-type]
         return state, packed.getvalue()
@@ -200,126 +242,89 @@ class Detector:
                 f"drift state of format {state.get('format')!r}, expected {FORMAT}: take a new "
                 "reference"
             )
-        detector = cls(settings)
+        detector = cls(settings, Purse.load(settings.false_alarms_per_week, state["purse"]))
         detector.seen, detector.dropped = state["seen"], state["dropped"]
         detector.above, detector.crossed_at = state["above"], state["crossed_at"]
         detector.established_at = state["established_at"]
+        detector._began = state["began"]
         detector._recent.extend(state["recent"])
-        for name, bet in detector._bets.items():
-            detector._bets[name] = EDetector(bet.ceiling, state["bets"][name])
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+            detector._bets = Bets(arrays["fortunes"])
             if "waiting" in arrays:
                 detector._waiting = [*arrays["waiting"].astype(np.float32)]
             else:
-                detector._watch = _Watch.from_arrays(dict(arrays), settings.bag)
+                detector._watch = _Watch(
+                    arrays["baseline"].astype(np.float32),
+                    Ranks(arrays["above"], int(arrays["total"])),
+                    arrays["later"],
+                    int(arrays["opening"]),
+                    arrays["rows"],
+                )
         return detector
 
 
 class _Watch:
-    """Baseline, bag and scores, once the reference is complete."""
+    """Baseline and bag, once the reference is complete."""
 
     def __init__(
         self,
         baseline: NDArray[np.float32],
-        usual: NDArray[np.float64],
-        spread: NDArray[np.float64],
+        ranks: Ranks,
+        later: NDArray[np.float64],
         opening: int,
-        size: int,
+        rows: NDArray[np.int8] | None = None,
     ) -> None:
-        self._baseline = baseline
-        self._baseline_mean = baseline.mean(axis=0, dtype=np.float64)
-        self._usual, self._spread = usual, spread  # of the descriptors, over the baseline
-        self._opening = opening  # rows of the bag that belong to the reference
-        self._rows = np.zeros((opening + size, LEXICAL), dtype=np.float32)
-        self._fixed = np.zeros((2, opening + size))  # novelty and shape, which never change
-        self._descriptors = np.zeros((opening + size, len(DESCRIPTORS)), dtype=np.float32)
-        self._sum = np.zeros(LEXICAL)
-        self._count = 0
-
-    @classmethod
-    def begin(cls, reference: NDArray[np.float32], size: int) -> _Watch:
-        """Split the reference: prompts alternate between baseline and bag."""
-        baseline, opening = reference[0::2], reference[1::2]
-        shape = baseline[:, LEXICAL:].astype(np.float64)
-        watch = cls(
-            baseline[:, :LEXICAL].copy(),
-            shape.mean(axis=0),
-            np.maximum(shape.std(axis=0), _SMALLEST_SPREAD),
-            len(opening),
-            size,
+        self._channels = channels = Channels(baseline)
+        self._ranks = ranks
+        self._opening = opening
+        self.topic = (
+            Topic(channels, opening) if rows is None else Topic.load(channels, opening, rows)
         )
-        for numbers in opening:
-            watch._put(numbers)
-        return watch
+        self._later = later  # sums of the later prompts' descriptors, and their number
 
     @property
-    def full(self) -> bool:
-        return self._count == len(self._rows)
+    def baseline(self) -> NDArray[np.float32]:
+        return self._channels.baseline
 
-    def restart(self) -> None:
-        """Back to the reference."""
-        self._count = self._opening
-        self._sum = self._rows[: self._count].sum(axis=0, dtype=np.float64)
+    @classmethod
+    def begin(cls, reference: NDArray[np.float32]) -> _Watch:
+        """Split the reference: prompts alternate between baseline and bag."""
+        ranks = Ranks.none(len(SCORES), BINS)
+        opening = reference[1::2]
+        later = np.zeros(len(DESCRIPTORS) + 1)
+        watch = cls(reference[0::2].copy(), ranks, later, len(opening))
+        for numbers in opening:
+            watch.topic.add(numbers)
+            watch._ranks.add(watch._channels.bins(numbers))
+        return watch
 
-    def add(self, numbers: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-        """Put a prompt into the bag; by channel, the scores of all of the bag, the prompt last."""
-        self._put(numbers)
-        size = self._count
-        witness = (self._sum / size - self._baseline_mean).astype(np.float32)
-        return {
-            "topic": np.rint((self._rows[:size] @ witness).astype(np.float64) * _STEPS),
-            "novelty": self._fixed[0, :size],
-            "shape": self._fixed[1, :size],
-        }
-
-    def _put(self, numbers: NDArray[np.float32]) -> None:
-        lexical, shape = numbers[:LEXICAL], numbers[LEXICAL:]
-        at = self._count
-        self._rows[at] = lexical
-        self._descriptors[at] = shape
-        self._sum += lexical
-        nearest = np.partition(self._baseline @ lexical, -_NEIGHBOURS)[-_NEIGHBOURS:]
-        off = np.minimum(np.abs(shape - self._usual) / self._spread, 5.0)
-        self._fixed[0, at] = np.rint(-float(nearest.sum()) * _STEPS)
-        self._fixed[1, at] = np.rint(float(off @ off) * _STEPS)
-        self._count += 1
+    def rank(self, numbers: NDArray[np.float32], chance: float) -> NDArray[np.float64]:
+        """Put a prompt into the bag; by score, where it ranks there: near 0 is highest."""
+        self._later[:-1] += numbers[LEXICAL:]
+        self._later[-1] += 1.0
+        return self._ranks.rank(self._channels.bins(numbers), chance)
 
     def moved(self) -> dict[str, float]:
-        """The three descriptors whose mean in the bag lies furthest from the baseline's, in
-        spreads."""
-        later = self._descriptors[self._opening : self._count]
-        if not len(later):
+        """The three descriptors whose mean since the reference lies furthest from the baseline's,
+        in spreads."""
+        if not self._later[-1]:
             return {}
-        off = (later.mean(axis=0, dtype=np.float64) - self._usual) / self._spread
+        channels = self._channels
+        off = (self._later[:-1] / self._later[-1] - channels.usual) / channels.spread
         order = np.argsort(-np.abs(off))[:3]
         return {DESCRIPTORS[i]: round(float(off[i]), 2) for i in order}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        size = self._count
         return {
-            "baseline": self._baseline.astype(np.float16),  # exact: sketches are 16-bit floats
-            "usual": self._usual,
-            "spread": self._spread,
-            "rows": self._rows[:size].astype(np.float16),
-            "descriptors": self._descriptors[:size].astype(np.float16),
-            "fixed": self._fixed[:, :size].astype(np.int32),  # whole numbers, by `_STEPS`
-            "sum": self._sum,
+            "baseline": self._channels.baseline.astype(np.float16),  # exact: sketches are 16-bit
+            "above": self._ranks.above,
+            "total": np.array(self._ranks.total),
+            "later": self._later,
             "opening": np.array(self._opening),
+            "rows": self.topic.arrays(),
         }
 
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]], size: int) -> _Watch:
-        watch = cls(
-            arrays["baseline"].astype(np.float32),
-            arrays["usual"],
-            arrays["spread"],
-            int(arrays["opening"]),
-            max(size, len(arrays["rows"]) - int(arrays["opening"])),
-        )
-        count = len(arrays["rows"])
-        watch._rows[:count] = arrays["rows"]
-        watch._descriptors[:count] = arrays["descriptors"]
-        watch._fixed[:, :count] = arrays["fixed"]
-        watch._sum = arrays["sum"].copy()
-        watch._count = count
-        return watch
+
+def _shown(evidence: float) -> float:
+    """An alarm is evidence of 1."""
+    return max(THRESHOLD + math.log(evidence), 0.0) if evidence > 0 else 0.0

@@ -267,6 +267,13 @@ class Metrics:
             ),
             (tenant,),
         )
+        self.drift_control_alarms_total = self._plain(
+            Counter, "drift_control_alarms_total", "Drift alarms on streams without drift"
+        )
+        self.drift_control_promised_total = self._plain(
+            Counter, "drift_control_promised_total",
+            "Drift alarms that streams without drift may raise on average",
+        )  # fmt: skip
         self.corrections_pending = Family(
             self._plain(
                 Gauge, "corrections_pending", "Corrected examples in no job yet", ["tenant"]

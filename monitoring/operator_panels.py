@@ -214,7 +214,20 @@ OPERATOR: Rows = (
                         " / max by (tenant) (switchyard_drift_threshold)", "{{tenant}}",
                     ),
                 ),
-                width=12,
+                width=6,
+            ),
+            Panel(
+                "False alarms on streams without drift",
+                "Hidden draws from references, in which nothing changes: alarms seen, and those "
+                "that the budget allows on average.",
+                (
+                    ("sum(increase(switchyard_drift_control_alarms_total[7d]))", "seen in a week"),
+                    (
+                        "sum(increase(switchyard_drift_control_promised_total[7d]))",
+                        "allowed in a week",
+                    ),
+                ),
+                width=6,
             ),
             Panel(
                 "Corrections waiting", "Corrected examples that no job has used yet.",
@@ -224,6 +237,15 @@ OPERATOR: Rows = (
                 "Answers called good", "Share of the answers that people judged in 7 days.",
                 (('max by (tenant) (switchyard_quality_ratio{bound="estimate"})', "{{tenant}}"),),
                 unit="percentunit", width=6,
+            ),
+            Panel(
+                "Broken pipelines and worse answers",
+                "1: messages are built in an unusual way; answers are worse than after promotion.",
+                (
+                    ("max by (tenant) (switchyard_pipeline_changed)", "{{tenant}}: pipeline"),
+                    ("max by (tenant) (switchyard_quality_down)", "{{tenant}}: answers"),
+                ),
+                width=24,
             ),
         ),
     ),

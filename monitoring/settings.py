@@ -21,18 +21,22 @@ class ControllerSettings:
     """Where the controller shows its metrics; 0 takes a free port."""
     reference: int = field(default=200, metadata={"range": (40, 400)})
     """Prompts frozen after each promotion: what later ones are compared with."""
-    prompts_per_false_alarm: int = field(default=20_000, metadata={"range": (100, 1_000_000_000)})
-    """Without drift, an adapter's alarm goes at most once in this many prompts, on average."""
+    reference_span_s: float = field(default=0.0, metadata={"range": (0, 31_536_000)})
+    """Seconds over which the reference is drawn, so that a day's rhythm is in it; 0: the first
+    prompts."""
+    false_alarms_per_week: float = field(default=1.0, metadata={"range": (0.0001, 1000)})
+    """Without drift, at most so many alarms of all adapters together, on average."""
     sustained_for: int = field(default=20, metadata={"range": (1, 10_000)})
     """Prompts in a row with the evidence above its threshold before drift counts as sustained."""
-    bag: int = field(default=600, metadata={"range": (100, 600)})
-    """Prompts compared at a time; bounds memory to 256 KiB an adapter with the reference."""
     min_corrections: int = field(default=40, metadata={"range": (1, 1_000_000)})
     """Corrected examples, used by no job yet, that a retraining needs."""
     cooldown_s: float = field(default=3600.0, metadata={"range": (0, 31_536_000)})
     """Seconds between two retrainings of one adapter."""
     quality_margin: float = field(default=0.05, metadata={"range": (0.001, 0.5)})
     """A rise of harm (invalid, refused or disliked answers) that matters, as a share of answers."""
+    outcomes_per_false_alarm: int = field(default=20_000, metadata={"range": (100, 1_000_000_000)})
+    """Where answers stay as good as they were, an adapter's alarm about them goes at most once in
+    this many, on average."""
     probation_s: float = field(default=7 * 86_400.0, metadata={"range": (0, 31_536_000)})
     """Seconds after a promotion in which worse answers to the same questions roll it back."""
     pipeline_patience_s: float = field(default=7 * 86_400.0, metadata={"range": (1, 31_536_000)})
@@ -72,7 +76,7 @@ class ControllerSettings:
         return QualitySettings(
             reference=self.reference,
             margin=self.quality_margin,
-            outcomes_per_false_alarm=self.prompts_per_false_alarm,
+            outcomes_per_false_alarm=self.outcomes_per_false_alarm,
         )
 
     @property
@@ -92,9 +96,9 @@ class ControllerSettings:
         """The part that the detector needs."""
         return DriftSettings(
             reference=self.reference,
-            prompts_per_false_alarm=self.prompts_per_false_alarm,
+            reference_span_s=self.reference_span_s,
+            false_alarms_per_week=self.false_alarms_per_week,
             sustained_for=self.sustained_for,
-            bag=self.bag,
         )
 
 

@@ -77,7 +77,12 @@ def sketch(messages: Any) -> bytes:
     packed[:CHARACTERS] = _project(_character_grams(folded), CHARACTERS)
     packed[CHARACTERS : CHARACTERS + WORDS] = _project(_word_grams(words), WORDS)
     packed[CHARACTERS + WORDS :] = _describe(user, codes, len(words), system, turns)
-    return bytes((VERSION,)) + packed.astype("<f2").tobytes()
+    return pack(packed)
+
+
+def pack(numbers: NDArray[np.float32]) -> bytes:
+    """A sketch of these numbers, rounded to 16 bits."""
+    return bytes((VERSION,)) + numbers.astype("<f2").tobytes()
 
 
 def unpack(packed: bytes) -> NDArray[np.float32]:

@@ -10,12 +10,14 @@ tenant or the adapter, and what the last of them seemed to show is taken back.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 from zipfile import BadZipFile
 
 import structlog
 
 from monitoring import harms
+from monitoring.control import Control
 from monitoring.drift import Detector
 from monitoring.integrity import WINDOW, Integrity
 from monitoring.quality import Quality
@@ -42,12 +44,15 @@ class Watcher:
         self.cursor = 0
         self.memory: dict[str, Any] = {}
         """JSON: `live` digest, `since` (its promotion, seconds), `watched`, `held`, `pending`…"""
+        self.detector = Detector(settings.drift)
+        self.control: Control | None = None
+        """A stream without drift, once there is a reference to replay."""
         self.begin()
         self._load()
 
     def begin(self) -> None:
-        """Take new references."""
-        self.detector = Detector(self._settings.drift)
+        """Take new references; what is left of the budget of false alarms stays."""
+        self.detector = Detector(self._settings.drift, self.detector.purse)
         self.integrity = Integrity(self._settings.reference)
         self.quality = Quality(self._settings.quality)
         self.memory.pop("pipeline_at", None)
@@ -91,8 +96,9 @@ class Watcher:
         self.save()
         return True
 
-    def read(self, limit: int) -> int:
+    def read(self, limit: int, share: float = 1.0) -> int:
         """Take in the exchanges since the cursor, and what people said; how many were read.
+        `share`: this adapter's part of the fleet's budget of false alarms.
 
         Of prompts, fallbacks count: drift is about what tenants send, whoever answered. Left out
         are requests that were refused (4xx: they never reached a model), copies for a shadow (the
@@ -106,7 +112,7 @@ class Watcher:
             if row.adapter != self.adapter or refused or row.shadow_of:
                 continue
             if since is not None and row.created_at >= since:
-                self._see(row)
+                self._see(row, share)
         said = self._registry.outcomes.said_since(
             self.memory.get("said", 0), self.tenant, self.adapter, limit
         )
@@ -138,7 +144,7 @@ class Watcher:
             )
         )
 
-    def _see(self, row: Exchange) -> None:
+    def _see(self, row: Exchange, share: float) -> None:
         if row.layout is not None and self.integrity.see(row.layout):
             if self.integrity.changed:
                 self.memory["pipeline_at"] = row.created_at
@@ -149,10 +155,19 @@ class Watcher:
         if self.integrity.changed:
             return
         if row.sketch is not None:
-            self.detector.see(row.sketch)
+            self.detector.see(row.sketch, row.created_at, share)
+            self._control(row.created_at, share)
         if row.digest == self.live and row.role == "live":
             for channel, harm in harms.of_exchange(row):
                 self.quality.see(channel, harm)
+
+    def _control(self, at: float, share: float) -> None:
+        baseline = self.detector.baseline
+        if self.control is None and baseline is not None:
+            seed = zlib.crc32(f"{self.tenant}/{self.adapter}".encode())
+            self.control = Control(self._settings.drift, baseline, seed)
+        if self.control is not None:
+            self.control.see(at, share)
 
     def _sound(self, since: int) -> bool:
         """Whether a broken pipeline would have been seen by now, `since` exchanges later."""

@@ -44,5 +44,11 @@ def test_a_drift_goes_from_reference_to_established() -> None:
     assert found.phase == "established"
     value = found.json()
     assert value["statistic"] >= value["threshold"]
-    assert set(value["channels"]) == {"topic", "novelty", "shape"}
+    assert {"novelty", "shape", "both"} < set(value["channels"])
     assert str(found).startswith("established ")
+
+
+def test_a_state_of_an_earlier_release_counts_as_no_reference_yet() -> None:
+    kept = row(Detector(SETTINGS.drift))
+    kept.state = {"detector": {**kept.state["detector"], "format": 1}}
+    assert str(Drift.of(kept, SETTINGS)) == "reference 0/40"

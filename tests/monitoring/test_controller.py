@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -234,6 +235,54 @@ def test_engines_and_versions_show(scene: Scene) -> None:
     served = f"support@{'a' * 12}"
     assert scene.gauge("version_info", tenant="acme", alias="support", version=served) == 1
     scene.controller.shutdown(timeout=1)
+
+
+def test_the_budget_of_false_alarms_is_shared_by_the_adapters_that_are_live(scene: Scene) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 120))
+    scene.controller.tick()
+    assert _purse(scene)["share"] == 1.0
+    scene.registry.adapters.create("acme", "other", "tiny")
+    scene.registry.aliases.ensure("acme", "other", "other")
+    scene.registry.versions.publish(
+        "acme", "other", "b" * 64, manifest={}, evaluation={}, verdict="promote"
+    )
+    scene.registry.aliases.flip("acme", "other", "b" * 64)
+    scene.send(stream(2, 20))
+    scene.controller.tick()
+    assert _purse(scene)["share"] == 0.5
+
+
+def test_a_promotion_grants_no_new_budget(scene: Scene) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 120))
+    scene.controller.tick()
+    before = _purse(scene)
+    scene.registry.versions.publish(
+        "acme", "support", "c" * 64, manifest={}, evaluation={}, verdict="promote"
+    )
+    scene.promote("c" * 64)
+    scene.controller.tick()
+    assert scene.gauge("drift_reference_prompts", tenant="acme") == 0
+    assert before["spent"] > 0
+    assert _purse(scene) == before
+
+
+def test_a_stream_without_drift_runs_beside_and_is_counted(scene: Scene) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 500))
+    scene.controller.tick()
+    promised = scene.gauge("drift_control_promised_total")
+    assert promised is not None
+    assert 0 < promised < 1
+    assert scene.gauge("drift_control_alarms_total") == 0
+
+
+def _purse(scene: Scene) -> dict[str, Any]:
+    state = scene.registry.decisions.drift_state("acme", "support")
+    assert state is not None
+    purse: dict[str, Any] = state.state["detector"]["purse"]
+    return purse
 
 
 def test_settings_are_held_to_their_ranges() -> None:

@@ -18,9 +18,9 @@ from tests.monitoring.tickets import pool, prompt, stream
 ACME = Path(__file__).parents[2] / "examples" / "acme"
 
 
-def _run(detector: Detector, sketches: Any) -> Detector:
-    for packed in sketches:
-        detector.see(packed)
+def _run(detector: Detector, sketches: Any, began: int = 0) -> Detector:
+    for second, packed in enumerate(sketches):
+        detector.see(packed, at=float(began + second))
     return detector
 
 
@@ -34,13 +34,19 @@ def _delay(seed: int, share: float, ordinary: int, reference: int = 200) -> int 
     return None
 
 
-def test_false_alarms_stay_within_the_stated_budget() -> None:
-    budget = DriftSettings(prompts_per_false_alarm=4000)
-    streams, prompts, alarms = 30, 1000, 0
-    for seed in range(streams):
-        detector = _run(Detector(budget), stream(seed, budget.reference + prompts))
+def test_a_fleet_keeps_its_budget_of_false_alarms() -> None:
+    tenants, prompts, alarms, staked = 20, 700, 0, 0.0
+    budget = DriftSettings(false_alarms_per_week=4.0)
+    hour = 3600.0
+    for seed in range(tenants):
+        detector = Detector(budget)
+        for number, packed in enumerate(stream(seed, budget.reference + prompts)):
+            detector.see(packed, at=number * hour / 6, share=1 / tenants)
         alarms += detector.crossed_at is not None
-    assert alarms <= streams * prompts / budget.prompts_per_false_alarm
+        staked += detector.purse.spent
+    weeks = (budget.reference + prompts) / 6 / 168
+    assert staked <= budget.false_alarms_per_week * (weeks + 2 / 7)
+    assert alarms <= staked
 
 
 def test_four_hundred_more_ordinary_prompts_raise_no_alarm() -> None:
@@ -65,7 +71,7 @@ def test_a_changed_system_prompt_shows_in_the_shape() -> None:
         detector.see(sketch([pirate, {"role": "user", "content": text}]))
     found = detector.evidence()
     assert detector.established
-    assert max(found["channels"], key=found["channels"].get) == "shape"
+    assert found["channels"]["shape"] > found["threshold"]
 
 
 def test_a_short_burst_raises_the_evidence_but_is_not_sustained() -> None:
@@ -91,7 +97,7 @@ def test_unreadable_sketches_are_dropped_and_counted() -> None:
     assert (detector.seen, detector.dropped) == (1, 2)
 
 
-_SMALL = DriftSettings(reference=40, bag=50, sustained_for=5)
+_SMALL = DriftSettings(reference=40, reference_span_s=50.0, sustained_for=5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -104,7 +110,7 @@ def test_cut_anywhere_and_resumed_it_tells_the_same(
     cuts = sorted((first, second))
     resumed = Detector(_SMALL)
     for start, end in zip([0, *cuts], [*cuts, len(sketches)], strict=True):
-        state, arrays = _run(resumed, sketches[start:end]).dump()
+        state, arrays = _run(resumed, sketches[start:end], start).dump()
         resumed = Detector.load(_SMALL, json.loads(json.dumps(state)), arrays)
     assert resumed.evidence() == whole.evidence()
     assert resumed.dump() == whole.dump()
@@ -139,5 +145,5 @@ def test_the_shift_of_the_acme_example_is_found_and_its_ordinary_tickets_are_not
     Random(1).shuffle(ordinary)
     detector = _run(Detector(DriftSettings()), ordinary[:600])
     assert detector.crossed_at is None, detector.evidence()
-    _run(detector, shifted[:150])
+    _run(detector, shifted[:200])
     assert detector.established, detector.evidence()

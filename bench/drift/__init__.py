@@ -1,0 +1,1 @@
+"""`python -m bench drift`: our drift test beside Evidently, alibi-detect, river, on real text."""

@@ -1,0 +1,81 @@
+"""Where has traffic been moving to? A score that learns from the prompts that it ranks.
+
+The mean-embedding witness <φ(x), mean(bag) - mean(baseline)> points to where the bag has moved (the
+linear case of the MMD witness, Gretton et al. 2012), and finds a change that is slight in each
+prompt but the same in many. It treats all members of the bag alike, so their ranks are uniform
+without change whatever it has learnt. For that the bag's prompts are kept, as single bytes a
+number, and the bag begins again at the reference when it is full.
+
+Knows sketches' numbers; nothing about bets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.betting import rank_p_value
+from monitoring.channels import LEXICAL, Channels
+from monitoring.sketch import DIMENSIONS
+
+ROWS = 600
+"""Prompts in a full bag, the reference's half included."""
+_SCALE = 127.0
+_DESCRIPTOR = 0.1  # of a spread: descriptors have channels of their own
+_STEPS = 1e5  # scores are rounded, so that the last bits of a sum never decide a rank
+
+
+class Topic:
+    """The bag, from its opening on."""
+
+    def __init__(self, channels: Channels, opening: int) -> None:
+        self._channels = channels
+        self._mean = np.stack([self._row(each) for each in channels.baseline]).mean(axis=0)
+        self._opening = opening
+        self._rows = np.zeros((ROWS, DIMENSIONS), dtype=np.float32)
+        self._sum = np.zeros(DIMENSIONS)
+        self._count = 0
+
+    @property
+    def full(self) -> bool:
+        return self._count == ROWS
+
+    def restart(self) -> None:
+        """Back to the opening."""
+        self._count = self._opening
+        self._sum = self._rows[: self._count].sum(axis=0, dtype=np.float64)
+
+    def add(self, numbers: NDArray[np.float32]) -> None:
+        """Put a prompt into the bag."""
+        row = self._row(numbers)
+        self._rows[self._count] = row
+        self._sum += row
+        self._count += 1
+
+    def rank(self, numbers: NDArray[np.float32], chance: float) -> float:
+        """Put a prompt into the bag; where its score ranks there: near 0 when among the highest."""
+        self.add(numbers)
+        size = self._count
+        witness = ((self._sum / size - self._mean) / _SCALE**2).astype(np.float32)
+        scores = np.rint((self._rows[:size] @ witness).astype(np.float64) * _STEPS)
+        return rank_p_value(scores, chance)
+
+    def _row(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Grams and descriptors on one scale, as whole numbers of a byte."""
+        row = np.empty(DIMENSIONS, dtype=np.float32)
+        row[:LEXICAL] = numbers[:LEXICAL]
+        row[LEXICAL:] = self._channels.standardised(numbers) * _DESCRIPTOR
+        return np.rint(np.minimum(np.maximum(row, -1.0), 1.0) * _SCALE)
+
+    def arrays(self) -> NDArray[np.int8]:
+        """What the bag holds."""
+        return self._rows[: self._count].astype(np.int8)
+
+    @classmethod
+    def load(cls, channels: Channels, opening: int, rows: NDArray[np.int8]) -> Topic:
+        """A bag that goes on where the one stood that `arrays` is of."""
+        topic = cls(channels, opening)
+        topic._count = len(rows)
+        topic._rows[: topic._count] = rows
+        topic._sum = topic._rows[: topic._count].sum(axis=0, dtype=np.float64)
+        return topic
