@@ -126,4 +126,15 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     if unevaluated is not None:
         own["unevaluatedProperties"] = unless_patterns(unevaluated)
     bounded = validators.extend(cls, own)
-    return bounded(schema, registry=Registry())
+    return bounded(_of_one_dialect(schema), registry=Registry())
+
+
+def _of_one_dialect(schema: Any) -> Any:
+    """Without `$schema`: where a part has one, jsonschema would go on by its own rules."""
+    if isinstance(schema, Mapping):
+        return {
+            key: _of_one_dialect(value)
+            for key, value in schema.items()
+            if key != "$schema" or not isinstance(value, str)
+        }
+    return [_of_one_dialect(part) for part in schema] if isinstance(schema, list) else schema
