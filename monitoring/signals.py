@@ -103,7 +103,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     ever, are not applied, and nothing is fetched. None for what is no schema."""
     cls = validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        cls.check_schema(schema)
+        cls.check_schema(dict(schema))
     except (jsonschema.SchemaError, RecursionError):
         return None
     also = cls.VALIDATORS.get("additionalProperties")
@@ -125,7 +125,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
         own["additionalProperties"] = unless_patterns(also)
     if unevaluated is not None:
         own["unevaluatedProperties"] = unless_patterns(unevaluated)
-    bounded = validators.extend(cls, own)
+    bounded = validators.extend(cls, own)  # type: ignore[no-untyped-call]
     return bounded(_of_one_dialect(schema), registry=Registry())
 
 
