@@ -103,7 +103,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     ever, are not applied, and nothing is fetched. None for what is no schema."""
     cls = validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        cls.check_schema(schema)
+        cls.check_schema(dict(schema))
     except (jsonschema.SchemaError, RecursionError):
         return None
     also = cls.VALIDATORS.get("additionalProperties")
@@ -125,5 +125,16 @@ def _validator(schema: Mapping[str, Any]) -> Any:
         own["additionalProperties"] = unless_patterns(also)
     if unevaluated is not None:
         own["unevaluatedProperties"] = unless_patterns(unevaluated)
-    bounded = validators.extend(cls, own)
-    return bounded(schema, registry=Registry())
+    bounded = validators.extend(cls, own)  # type: ignore[no-untyped-call]
+    return bounded(_of_one_dialect(schema), registry=Registry())
+
+
+def _of_one_dialect(schema: Any) -> Any:
+    """Without `$schema`: where a part has one, jsonschema would go on by its own rules."""
+    if isinstance(schema, Mapping):
+        return {
+            key: _of_one_dialect(value)
+            for key, value in schema.items()
+            if key != "$schema" or not isinstance(value, str)
+        }
+    return [_of_one_dialect(part) for part in schema] if isinstance(schema, list) else schema

@@ -114,6 +114,8 @@ def create_app(
             await shadows.shutdown()
             await limits.shutdown()
             await recorder.shutdown()
+            desk.shutdown()
+            snapshots.shutdown()
             await upstream.shutdown()
             if telemetry is not None:
                 await asyncio.to_thread(telemetry.shutdown)

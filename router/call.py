@@ -74,11 +74,12 @@ class Call:
     ended: float = 0.0
 
     def keep(self, block: bytes, room: int) -> int:
-        """Keep a part of the answer if there is room for it; the bytes of room that are left."""
+        """Keep a part of the answer, as far as there is room; the bytes of room that are left."""
         if len(block) > room:
             self.cut = True
-            return 0
-        self.kept.append(block)
+            block = block[:room]
+        if block:
+            self.kept.append(block)
         return room - len(block)
 
     @property

@@ -93,6 +93,10 @@ class Desk:
                 "Feedback can't be kept at the moment. Please try again shortly.", retry_after_s=2
             ) from None
 
+    def shutdown(self) -> None:
+        """Take no more. A write that hangs is left alone."""
+        self._scribe.close()
+
     async def _give(self, tenant: Tenant, body: Body) -> dict[str, Any]:
         write = partial(self._write, tenant.name, body)
         with suppress(NotFound):

@@ -55,7 +55,7 @@ class Records:
         conversation = _conversation(call.messages) if keep or sketched else []
         answer = said.read(call.kept)
         signals = self._signals(call, answer)
-        answer_kept = keeps and answer is not None and sum(map(len, call.kept)) <= most
+        answer_kept = keeps and not call.cut and sum(map(len, call.kept)) <= most
         return dict(
             id=call.completion_id,
             tenant=call.tenant.name,

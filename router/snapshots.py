@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -16,6 +17,7 @@ from registry import Registry
 from registry.errors import DatabaseUnavailable
 from registry.snapshot import Snapshot
 from router.meters import Meters
+from router.scribe import Scribe
 from router.settings import RouterSettings
 from router.traces import trace
 from router.view import View, derive
@@ -44,6 +46,7 @@ class Snapshots:
         self._failing = False
         self._changed = asyncio.Event()
         self._meters: dict[str, Meters] = {}
+        self._scribe = Scribe("snapshots")
         # Asked at each scrape, so that it grows even while a read hangs.
         metrics.snapshot_age_seconds.set_function(lambda: max(0.0, clock() - self._current_at))
 
@@ -62,7 +65,7 @@ class Snapshots:
         """Ask for the revision; read everything when it moved, or when that was long ago."""
         now = self._clock()
         try:
-            fresh = await asyncio.to_thread(self._read, now)
+            fresh = await self._scribe.do(partial(self._read, now))
         except DatabaseUnavailable as error:
             if not self._failing:
                 _log.warning("registry unreachable: routing goes on", error=str(error))
@@ -83,6 +86,10 @@ class Snapshots:
                 await self.tick()
             except Exception as error:  # the loop's edge: else the router would go blind for good
                 _log.error("snapshot failed", traceback=trace(error))
+
+    def shutdown(self) -> None:
+        """Read no more. A read that hangs is left alone."""
+        self._scribe.close()
 
     async def changed(self, timeout_s: float) -> None:
         """Return when a new view came in, or after `timeout_s`."""

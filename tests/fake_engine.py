@@ -240,6 +240,11 @@ class FakeEngine:
                     request, chunks.first(), chunks.steps(), chunks.last(body)
                 )
         choices = [fake_shapes.chat_choice(n, "".join(words), finish) for n in range(count)]
+        if body.get("logprobs"):
+            ids = self._token_ids(messages)
+            values = [self._logprob(model, ids, at % len(ids)) for at in range(len(words))]
+            for choice in choices:
+                choice["logprobs"] = fake_shapes.chat_logprobs(words, values)
         return web.json_response(
             {**head, "object": "chat.completion", "choices": choices, "usage": usage}
         )

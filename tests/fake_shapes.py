@@ -81,6 +81,16 @@ def text_choice(text: str, index: int = 0, *, finish_reason: str | None = None) 
     }
 
 
+def chat_logprobs(words: list[str], values: list[float]) -> Json:
+    """Of a chat whose client asked for them, a token a word."""
+    return {
+        "content": [
+            {"token": word, "logprob": value, "bytes": list(word.encode()), "top_logprobs": []}
+            for word, value in zip(words, values, strict=True)
+        ]
+    }
+
+
 def prompt_logprobs(ids: list[int], values: list[float]) -> list[Json | None]:
     """One entry a token, by its id; the first token has none."""
     return [

@@ -101,7 +101,13 @@ def test_no_schema_can_make_the_router_fetch_or_think_for_ever() -> None:
         {
             "schema": {
                 "type": "object",
-                "properties": {"pattern": {"type": "string", "pattern": "^(a+)+$"}},
+                "properties": {
+                    "pattern": {
+                        "$schema": "https://json-schema.org/draft/2020-12/schema",
+                        "type": "string",
+                        "pattern": "^(a+)+$",
+                    }
+                },
                 "patternProperties": {"^(a+)+$": {}},
                 "additionalProperties": False,
             }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import aiohttp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.sketch import sketch
@@ -179,6 +180,25 @@ def test_an_answers_text_is_read_from_a_body_or_a_streams_events() -> None:
     )
     assert text_of(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"choi') == "a"
     assert text_of() is None and text_of(b"nonsense") is None
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(max_size=20), max_size=8), st.integers(0, 400))
+def test_a_stream_says_the_same_read_at_once_or_chunk_by_chunk(words: list[str], cut: int) -> None:
+    """At once where it is plain; a field that is no news makes it read chunk by chunk."""
+    chunks = [
+        b'data: {"id":"x","choices":[{"index":0,"delta":{"content":%s},"finish_reason":null}]}\n\n'
+        % json.dumps(word, ensure_ascii=False).encode(errors="replace")
+        for word in ['"delta":{"content":"', *words]
+    ]
+    head = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"x":1}]}\n\n'
+    last = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    whole = b"".join([head, *chunks, last])
+    other = whole.replace(b'"delta":{"role"', b'"delta":{"reasoning":null,"role"')
+    assert said._plain(whole) is not None and said._plain(other) is None
+    assert text_of(whole) == text_of(other)
+    part, rest = whole[: len(head) + cut], other[: len(other) - len(whole) + len(head) + cut]
+    assert (text_of(part) or "").startswith(text_of(rest) or "")
 
 
 def test_how_sure_the_engine_was_is_read_where_it_was_asked_for() -> None:

@@ -38,9 +38,10 @@ async def slow_engine(slow_world: World) -> AsyncIterator[FakeEngine]:
 @contextmanager
 def held_up(registry: Registry) -> Iterator[None]:
     """Nobody else can write exchanges for as long as this lasts."""
-    with registry.database.write() as session:  # SQLite: the one lock there is
-        if not registry.database.is_sqlite:
-            session.execute(text("LOCK TABLE exchanges IN ACCESS EXCLUSIVE MODE"))
+    lock = "LOCK TABLE exchanges IN ACCESS EXCLUSIVE MODE"
+    with registry.database.write() as session:
+        # SQLite has one lock for all writers, taken at a transaction's first statement.
+        session.execute(text("SELECT 1" if registry.database.is_sqlite else lock))
         yield
 
 
