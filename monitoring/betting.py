@@ -15,6 +15,8 @@ Knows numbers; nothing about prompts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +51,7 @@ def chance(seed: int, number: int) -> float:
     return ((z ^ (z >> 31)) >> 11) / float(1 << 53)
 
 
-def rank_p_value(scores: NDArray[np.float64], chance: float) -> float:
+def rank_p_value(scores: NDArray[np.floating[Any]], chance: float) -> float:
     """Where the last of `scores` ranks among all of them: near 0 when it is among the highest.
 
     `chance` in [0, 1) breaks ties fairly, which makes the p-value exactly uniform.

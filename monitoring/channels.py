@@ -53,7 +53,7 @@ class Channels:
         self._squares = (self._shape**2).sum(axis=1)
         self._twice = 2.0 * self._shape
         # A baseline prompt is its own nearest, so it is scored against all the others.
-        pairs = [self._pair(row, skip=n) for n, row in enumerate(baseline)]
+        pairs = [self._pair(row, self.standardised(row), skip=n) for n, row in enumerate(baseline)]
         apart = np.array(pairs)
         self._centre: list[float] = apart.mean(axis=0).tolist()
         self._scale: list[float] = np.maximum(apart.std(axis=0), _LEAST).tolist()
@@ -62,9 +62,9 @@ class Channels:
         self._low = every.mean(axis=0) - _REACH * spread
         self._step = BINS / (2 * _REACH * spread)
 
-    def bins(self, numbers: NDArray[np.float32]) -> NDArray[np.int64]:
-        """A prompt's scores, each as the number of a bin."""
-        scores = self._scores(numbers, self._pair(numbers))
+    def bins(self, numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> NDArray[np.int64]:
+        """A prompt's scores, each as the number of a bin. `shape`: it, `standardised`."""
+        scores = self._scores(numbers, self._pair(numbers, shape))
         at = (scores - self._low) * self._step
         found: NDArray[np.int64] = np.minimum(np.maximum(at, 0.0), BINS - 1.0).astype(np.int64)
         return found
@@ -75,10 +75,11 @@ class Channels:
         found: NDArray[np.float32] = np.minimum(np.maximum(shape, -_FURTHEST), _FURTHEST)
         return found
 
-    def _pair(self, numbers: NDArray[np.float32], skip: int | None = None) -> tuple[float, float]:
+    def _pair(
+        self, numbers: NDArray[np.float32], shape: NDArray[np.float32], skip: int | None = None
+    ) -> tuple[float, float]:
         """Distances to the nearest, by grams and by descriptors."""
         likeness = self._grams @ numbers[:LEXICAL]
-        shape = self.standardised(numbers)
         distance = self._squares - (self._twice @ shape)  # and |shape|², which is added below
         if skip is not None:
             likeness[skip], distance[skip] = -1.0, np.inf

@@ -163,10 +163,10 @@ class Detector:
         if watch.topic.full:
             watch.topic.restart()
             self._bets.fortunes[-1] = 0.0
+        ranks, topic = watch.rank(numbers, chance(0, self.seen), chance(2, self.seen))
         p = np.empty(len(STREAMS))
-        ranks = watch.rank(numbers, chance(0, self.seen))[_SIDE]
-        p[:-1] = np.where(_HIGH, ranks, 1.0 - ranks)
-        p[-1] = watch.topic.rank(numbers, chance(2, self.seen))
+        p[:-1] = np.where(_HIGH, ranks[_SIDE], 1.0 - ranks[_SIDE])
+        p[-1] = topic
         self._bets.place(p, stake * _PARTS)
         if self.statistic < self.threshold:
             self.above = 0
@@ -294,15 +294,21 @@ class _Watch:
         later = np.zeros(len(DESCRIPTORS) + 1)
         watch = cls(reference[0::2].copy(), ranks, later, len(opening))
         for numbers in opening:
-            watch.topic.add(numbers)
-            watch._ranks.add(watch._channels.bins(numbers))
+            shape = watch._channels.standardised(numbers)
+            watch.topic.add(numbers, shape)
+            watch._ranks.add(watch._channels.bins(numbers, shape))
         return watch
 
-    def rank(self, numbers: NDArray[np.float32], chance: float) -> NDArray[np.float64]:
-        """Put a prompt into the bag; by score, where it ranks there: near 0 is highest."""
+    def rank(
+        self, numbers: NDArray[np.float32], chance: float, other: float
+    ) -> tuple[NDArray[np.float64], float]:
+        """Put a prompt into the bag; by score, and for the topic, where it ranks there: near 0 is
+        highest. `chance` and `other` break ties."""
         self._later[:-1] += numbers[LEXICAL:]
         self._later[-1] += 1.0
-        return self._ranks.rank(self._channels.bins(numbers), chance)
+        shape = self._channels.standardised(numbers)
+        ranks = self._ranks.rank(self._channels.bins(numbers, shape), chance)
+        return ranks, self.topic.rank(numbers, shape, other)
 
     def moved(self) -> dict[str, float]:
         """The three descriptors whose mean since the reference lies furthest from the baseline's,

@@ -22,15 +22,15 @@ ROWS = 600
 """Prompts in a full bag, the reference's half included."""
 _SCALE = 127.0
 _DESCRIPTOR = 0.1  # of a spread: descriptors have channels of their own
-_STEPS = 1e5  # scores are rounded, so that the last bits of a sum never decide a rank
+_STEPS = 1e4  # scores are rounded, so that the last bits of a sum never decide a rank
 
 
 class Topic:
     """The bag, from its opening on."""
 
     def __init__(self, channels: Channels, opening: int) -> None:
-        self._channels = channels
-        self._mean = np.stack([self._row(each) for each in channels.baseline]).mean(axis=0)
+        rows = [_row(each, channels.standardised(each)) for each in channels.baseline]
+        self._mean = np.stack(rows).mean(axis=0)
         self._opening = opening
         self._rows = np.zeros((ROWS, DIMENSIONS), dtype=np.float32)
         self._sum = np.zeros(DIMENSIONS)
@@ -45,27 +45,22 @@ class Topic:
         self._count = self._opening
         self._sum = self._rows[: self._count].sum(axis=0, dtype=np.float64)
 
-    def add(self, numbers: NDArray[np.float32]) -> None:
-        """Put a prompt into the bag."""
-        row = self._row(numbers)
+    def add(self, numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> None:
+        """Put a prompt into the bag. `shape`: its descriptors, standardised."""
+        row = _row(numbers, shape)
         self._rows[self._count] = row
         self._sum += row
         self._count += 1
 
-    def rank(self, numbers: NDArray[np.float32], chance: float) -> float:
+    def rank(
+        self, numbers: NDArray[np.float32], shape: NDArray[np.float32], chance: float
+    ) -> float:
         """Put a prompt into the bag; where its score ranks there: near 0 when among the highest."""
-        self.add(numbers)
+        self.add(numbers, shape)
         size = self._count
-        witness = ((self._sum / size - self._mean) / _SCALE**2).astype(np.float32)
-        scores = np.rint((self._rows[:size] @ witness).astype(np.float64) * _STEPS)
+        witness = (self._sum / size - self._mean) * (_STEPS / _SCALE**2)
+        scores = np.rint(self._rows[:size] @ witness.astype(np.float32))
         return rank_p_value(scores, chance)
-
-    def _row(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Grams and descriptors on one scale, as whole numbers of a byte."""
-        row = np.empty(DIMENSIONS, dtype=np.float32)
-        row[:LEXICAL] = numbers[:LEXICAL]
-        row[LEXICAL:] = self._channels.standardised(numbers) * _DESCRIPTOR
-        return np.rint(np.minimum(np.maximum(row, -1.0), 1.0) * _SCALE)
 
     def arrays(self) -> NDArray[np.int8]:
         """What the bag holds."""
@@ -79,3 +74,13 @@ class Topic:
         topic._rows[: topic._count] = rows
         topic._sum = topic._rows[: topic._count].sum(axis=0, dtype=np.float64)
         return topic
+
+
+def _row(numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Grams and descriptors on one scale, as whole numbers of a byte."""
+    row = np.empty(DIMENSIONS, dtype=np.float32)
+    row[:LEXICAL] = numbers[:LEXICAL]
+    row[LEXICAL:] = np.minimum(np.maximum(shape * _DESCRIPTOR, -1.0), 1.0)
+    row *= _SCALE
+    found: NDArray[np.float32] = np.rint(row)
+    return found

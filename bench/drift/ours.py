@@ -6,11 +6,14 @@ import time
 from typing import Any
 
 from bench.drift.streams import DAY, Stream
+from monitoring import budget
 from monitoring.drift import Detector, DriftSettings
 
 BUDGET = 1.0
 """False alarms a week, all tenants of the fleet together."""
 WEEK = 7 * DAY
+AHEAD = budget.AHEAD / WEEK
+"""Weeks' worth of it that a fleet begins with."""
 
 
 def settings(reference: int) -> DriftSettings:

@@ -36,7 +36,9 @@ def main() -> None:
     for _ in test(name, sketches, texts, np.arange(400), np.arange(400, 600)):
         pass  # imports and first calls are not counted as its cost
     with np.load(folder / "streams.npz") as streams:
-        for key in sorted({key.rsplit("/")[0] for key in streams}):
+        keys = {key.rsplit("/")[0] for key in streams}
+        # A few of each kind first: a run that was stopped has something of everything.
+        for key in sorted(keys, key=lambda key: (int(key.rsplit(" ", 1)[1]), key)):
             said = folder / name / f"{key}.json"
             if said.exists():
                 continue
