@@ -82,6 +82,10 @@ def train(
     keep_good_rows: Annotated[
         bool, typer.Option("--keep-good-rows", help="Leave bad rows out instead of refusing.")
     ] = False,
+    general: Annotated[
+        Path | None,
+        typer.Option(help="Chats that it should not forget, JSON Lines [the worker's]."),
+    ] = None,
     weight: Annotated[
         list[str] | None, typer.Option(help="How often a file's rows count, as FILE=NUMBER.")
     ] = None,
@@ -110,7 +114,11 @@ def train(
     if keep_good_rows:
         options["keep_good_rows"] = True
     answers = _answers(kind, schema)
+    chats = None if general is None else read_general(general)
     with opened(context) as registry:
+        if general is not None and chats is not None:
+            registry.tenants.get(tenant)
+            options["general"] = registry.upload(tenant, general.name, chats)
         job_id = submit(
             registry, tenant, adapter, filename, content, options, base=base, answers=answers
         )
@@ -151,6 +159,21 @@ def checked(path: Path, keep_good_rows: bool = False) -> bytes:
         raise BadRows(path, [str(error) for error in errors], len(good))
     if not good:
         raise CliError(f'{path} holds no rows: expected one {{"messages": […]}} object a line')
+    return content
+
+
+def read_general(path: Path) -> bytes:
+    """A general set's bytes. Raises CliError where it is none."""
+    from train.errors import InvalidSpec
+    from train.general import of_file
+
+    try:
+        content = path.read_bytes()
+        of_file(content, str(path))
+    except OSError as error:
+        raise CliError(f"{path} can't be read: {error.strerror}") from None
+    except InvalidSpec as error:
+        raise CliError(error.message) from None
     return content
 
 
