@@ -114,13 +114,18 @@ def train(
     if keep_good_rows:
         options["keep_good_rows"] = True
     answers = _answers(kind, schema)
-    chats = None if general is None else read_general(general)
+    chats = None if general is None else (general.name, read_general(general))
     with opened(context) as registry:
-        if general is not None and chats is not None:
-            registry.tenants.get(tenant)
-            options["general"] = registry.upload(tenant, general.name, chats)
         job_id = submit(
-            registry, tenant, adapter, filename, content, options, base=base, answers=answers
+            registry,
+            tenant,
+            adapter,
+            filename,
+            content,
+            options,
+            base=base,
+            answers=answers,
+            general=chats,
         )
         if not follow:
             value: dict[str, Any] = {"job": job_id}
@@ -187,8 +192,10 @@ def submit(
     *,
     base: str | None = None,
     answers: dict[str, Any] | None = None,
+    general: tuple[str, bytes] | None = None,
 ) -> str:
     """Upload, make the adapter and its alias where they are missing, enqueue; the job's id.
+    `general` is the general set's name and bytes.
 
     The first job's options become the adapter's: later jobs, retraining included, start from them.
 
@@ -212,6 +219,8 @@ def submit(
         )
     if answers:
         registry.adapters.update(tenant, adapter, answers={**made.answers, **answers})
+    if general is not None:
+        options = {**options, "general": registry.upload(tenant, *general)}
     if not made.training:
         kept = {name: value for name, value in options.items() if name not in OF_ONE_JOB}
         registry.adapters.update(tenant, adapter, training=kept)

@@ -114,7 +114,7 @@ class Engine:
 
     def context(self, model: str) -> int:
         """How many tokens a prompt and its answer may have together. Raises EngineError."""
-        body = {"model": model, "prompt": "", "add_special_tokens": False}
+        body = {"model": model, "prompt": "a", "add_special_tokens": False}
         found, _ = self._post("/tokenize", body, names_model=False)
         return int(found["max_model_len"])
 

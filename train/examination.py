@@ -132,4 +132,4 @@ def _scores(evaluation: dict[str, Any]) -> dict[str, Any]:
     """What the same systems scored in memory: that both agree is worth seeing."""
     systems = ("base_zero_shot", "base_few_shot", "parent", "adapter")
     found = {name: evaluation[name]["score"] for name in systems if evaluation.get(name)}
-    return {**found, "perplexity": evaluation.get("perplexity")}
+    return {**found, **{name: evaluation.get(name) for name in ("perplexity", "general")}}
