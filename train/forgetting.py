@@ -16,7 +16,7 @@ from train import paired
 from train.answers import chrf
 from train.engine import Engine
 from train.errors import InvalidSpec
-from train.rows import Row
+from train.rows import Row, digest
 from train.split import group
 from train.verdict import FEWEST, RESAMPLES, Guard, compare
 
@@ -35,13 +35,15 @@ _FURTHEST = 100.0
 class Forgetting:
     """`losses` are nats a token of each row's answer, by "base", "adapter" and, where there is one,
     "parent"; `clusters` names each row's conversation. `allowed` is the share by which perplexity
-    may rise, None for any. `chrf` is each system's mean on the rows that were answered."""
+    may rise, None for any. `chrf` is each system's mean on the rows that were answered, `digest`
+    the rows' SHA-256: figures on other rows are not to be compared."""
 
     source: str
     losses: Mapping[str, Sequence[float]]
     clusters: Sequence[str]
     allowed: float | None = None
     chrf: Mapping[str, float] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def n(self) -> int:
@@ -65,6 +67,7 @@ class Forgetting:
         low, high = paired.interval(sums, sizes, resamples=RESAMPLES)
         return {
             "source": self.source,
+            "rows_sha256": self.digest,
             "n": self.n,
             "parent": None,
             **{name: self._system(name) for name in self.losses},
@@ -118,6 +121,7 @@ def forgetting(
             for name, texts in (said or {}).items()
             if texts
         },
+        digest(rows[i] for i in kept),
     )
 
 

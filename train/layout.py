@@ -11,6 +11,7 @@ from registry.errors import StoreError
 from registry.job import Job
 from train import general
 from train.errors import InvalidSpec
+from train.forgetting import max_forgetting
 from train.settings import WorkerSettings, base_name
 from train.spec import TrainingSpec
 from train.task import Task
@@ -24,6 +25,7 @@ def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path
     adapter = registry.adapters.get(job.tenant, job.adapter)
     options = options_of(adapter, job)
     spec = TrainingSpec.parse(options)
+    max_forgetting(adapter.answers)  # a wrong one is told now, not after training
     base = settings.resolve(spec.base or adapter.base)
     (folder / "training.jsonl").write_bytes(registry.content(job.tenant, job.training_file))
     if job.validation_file is not None:

@@ -139,4 +139,4 @@ def _forgotten(
             )
         said[name] = base.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     model.set_adapter("default")
-    return forgetting.forgetting(general.source, rows, losses, allowed, said)
+    return forgetting.forgetting(general.source, general.measured, losses, allowed, said)

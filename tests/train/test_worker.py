@@ -133,6 +133,9 @@ def test_a_general_set_that_is_none_fails_the_job_before_any_process_starts(
     own = registry.upload("acme", "own.jsonl", b"")
     done = ended(registry, enqueue(registry, tickets(10), general=own), worker)
     assert f"The general set {own}: no rows" in done.error["message"]
+    registry.adapters.update("acme", "tickets", answers={"max_forgetting": -1})
+    done = ended(registry, enqueue(registry, tickets(10)), worker)
+    assert (done.error["code"], done.error["param"]) == ("invalid_spec", "max_forgetting")
 
 
 def test_the_adapters_options_are_where_a_jobs_begin(registry, workers):
