@@ -12,6 +12,7 @@ import pytest
 
 from tests.real_engine import make_base
 from tests.train.making import jsonl, record, task, tickets
+from train.forgetting import MAX_FORGETTING
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -94,7 +95,11 @@ def test_a_job_among_others_replays_a_files_rows_and_tells_what_it_forgot(done):
         0.25 * found["result"]["data"]["train_rows"]
     )
     general = found["evaluation"]["general"]
-    assert (general["source"], general["n"], general["max_forgetting"]) == ("file", 6, 9.0)
+    assert (general["source"], general["n"], general["max_forgetting"]) == (
+        "file",
+        6,
+        MAX_FORGETTING,
+    )
     assert general["change"] != 0
     assert "general" not in outcome(folder, "one")["evaluation"]
 
