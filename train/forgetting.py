@@ -95,7 +95,7 @@ class Forgetting:
             "general",
             compare(left, [0.0] * len(left), self.clusters),
             f"forgot: perplexity on {self.n} general rows is {ours:.3g} and the base's {base:.3g}, "
-            f"{100 * self.change:.0f} % more where {100 * self.allowed:.3g} % is allowed",
+            f"{rise(self.change)} where {rise(self.allowed)} is allowed",
             {"n": self.n, "change": round(self.change, 6), "max_forgetting": self.allowed},
         )
 
@@ -177,6 +177,11 @@ def max_forgetting(answers: Mapping[str, Any]) -> float | None:
             "max_forgetting",
         )
     return float(found)
+
+
+def rise(share: float) -> str:
+    """A change of perplexity for people: +6 %, or × 14 where it is the double or more."""
+    return f"{100 * share:+.0f} %" if share < 1 else f"× {1 + share:.3g}"
 
 
 def _mean(values: Sequence[float]) -> float:

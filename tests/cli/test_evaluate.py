@@ -119,7 +119,7 @@ async def test_a_version_that_forgot_is_to_be_rejected_however_much_it_learned(
         switchyard, version, version.served_name, *words, "--html", page, code=1,
         logprob=lambda model, ids, position: -1.0 if model == BASE else -3.0,
     )  # fmt: skip
-    assert "general set (" in said and "perplexity 20.1, the base's 2.72: +639 %" in said
+    assert "general set (" in said and "perplexity 20.1, the base's 2.72: × 7.39" in said
     assert "forgot: perplexity on" in said
     assert "What it forgot" in page.read_text()
     said = await ask(

@@ -76,8 +76,8 @@ def test_the_reason_says_in_words_what_was_forgotten():
     assert found.verdict == "reject"
     assert found.reasons["worse_on"] == "general"
     assert found.reasons["summary"].startswith(
-        "forgot: perplexity on 64 general rows is 7.39 and the base's 2.72, 172 % more where "
-        "50 % is allowed (p = "
+        "forgot: perplexity on 64 general rows is 7.39 and the base's 2.72, × 2.72 where "
+        "+50 % is allowed (p = "
     )
     assert found.reasons["general"]["p_worse_holm"] <= LEVEL
     assert json.loads(json.dumps(found.reasons)) == found.reasons
@@ -129,7 +129,7 @@ def test_the_report_says_it_in_a_line_and_a_table():
     evaluation = {"kind": "label", "n": 0, "general": forgotten([0.4, 0.6] * 32).figures()}
     line = forgot(evaluation)
     assert line.startswith("general set (64 rows, file): perplexity 4.48, the base's 2.72: +65 %")
-    assert line.endswith("50 % is allowed")
+    assert line.endswith("; +50 % is allowed")
     assert [cells[0] for cells in table(evaluation)] == ["base", "adapter"]
     assert "What it forgot" in page({"lora": Judged(evaluation)}, "tickets")
     assert "What it forgot" not in page({"lora": Judged({"kind": "label", "n": 0})}, "tickets")

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from train.forgetting import rise
+
 COLUMNS = ("system", "perplexity", "chrF")
 
 
@@ -15,13 +17,13 @@ def forgot(evaluation: Mapping[str, Any]) -> str:
     found = evaluation.get("general")
     if not found:
         return ""
-    low, high = (f"{100 * bound:+.0f}" for bound in found["interval"])
+    low, high = map(rise, found["interval"])
     allowed = found.get("max_forgetting")
-    bound = "any rise is allowed" if allowed is None else f"{100 * allowed:.3g} % is allowed"
+    bound = "any rise is allowed" if allowed is None else f"{rise(allowed)} is allowed"
     return (
         f"general set ({found['n']} rows, {found['source']}): perplexity "
         f"{found['adapter']['perplexity']:.3g}, the base's {found['base']['perplexity']:.3g}: "
-        f"{100 * found['change']:+.0f} % ({low} to {high} %); {bound}"
+        f"{rise(found['change'])} ({low} to {high}); {bound}"
     )
 
 
