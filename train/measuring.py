@@ -105,13 +105,12 @@ def _evaluation(
 
 def _fitting(general: General, base: Any) -> General:
     """Only rows that fit the base's context with an answer, whoever is asked."""
-    room = base.context - MOST_TOKENS
+    room: int = base.context - MOST_TOKENS
 
     def fits(row: Row) -> bool:
-        answer = base.tokenizer(row.answer, add_special_tokens=False)["input_ids"]
-        return (
-            len(prompt_ids(row.prompt, base.tokenizer)) + max(0, len(answer) - MOST_TOKENS) < room
-        )
+        answer: list[int] = base.tokenizer(row.answer, add_special_tokens=False)["input_ids"]
+        longer = max(0, len(answer) - MOST_TOKENS)
+        return len(prompt_ids(row.prompt, base.tokenizer)) + longer < room
 
     return replace(general, measured=[row for row in general.measured if fits(row)])
 
