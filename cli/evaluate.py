@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from registry import Registry
     from registry.versions import Version
     from train.engine import Engine
+    from train.general import General
     from train.rows import Row
 
 EXIT = {"promote": 0, "reject": 1, "insufficient": 3}
@@ -51,6 +53,16 @@ def evaluate(
         float | None,
         typer.Option(help="The smallest gain that matters [the adapter's].", min=0.001, max=0.9),
     ] = None,
+    general: Annotated[
+        Path | None,
+        typer.Option(
+            help="Chats that show what it forgot [its job's, the worker's, made-up ones]."
+        ),
+    ] = None,
+    max_forgetting: Annotated[
+        float | None,
+        typer.Option(help="By which share perplexity on them may rise [the adapter's].", min=0.0),
+    ] = None,
     price: Annotated[
         float | None, typer.Option(help="Of a million tokens, for the cost.", min=0.0)
     ] = None,
@@ -62,6 +74,7 @@ def evaluate(
     from train.engine import EngineError
     from train.evaluation import min_effect as agreed
     from train.exam import examine, prepare
+    from train.forgetting import max_forgetting as allowed
 
     rows = _rows(data, limit)
     shots = _rows(examples, limit) if examples is not None else []
@@ -70,6 +83,8 @@ def evaluate(
         rival = _rival(registry, found, against)
         answers = registry.adapters.get(tenant, found.adapter).answers
         asked = _engine(context, registry, found, engine)
+        chats = _general(context, registry, found, general)
+    allowance = allowed(answers) if max_forgetting is None else max_forgetting
     base = str(found.manifest["base"])
     matters = agreed(answers) if min_effect is None else min_effect
     systems = {"base_zero_shot": base, "base_few_shot": base if shots else None,
@@ -83,6 +98,8 @@ def evaluate(
             few_shot=few_shot,
             max_tokens=max(asked.count(base, row.answer) for row in rows) + _SPARE_TOKENS,
             min_effect=matters,
+            general=chats,
+            max_forgetting=allowance,
         )
         with _progress(len(rows) * sum(bool(m) for m in systems.values()), quiet=as_json) as told:
             evaluation = examine(
@@ -107,6 +124,7 @@ def _show(
     as_json: bool,
 ) -> None:
     from cli.evaluations import emit_table
+    from train.report.forgot import forgot
     from train.report.page import Judged, page, side_by_side
 
     versions = {version.served_name: Judged(figures, judged.verdict, judged.reasons)}
@@ -129,6 +147,8 @@ def _show(
         )
         return
     emit_table(side_by_side(versions))
+    if line := forgot(figures):
+        print(line)
     print(f"{version.served_name}: {judged.verdict}. {judged.reasons['summary']}")
 
 
@@ -151,6 +171,27 @@ def _rows(source: str, limit: int) -> list[Row]:
     if not rows:
         raise UnusableInput(f"{source} holds no rows with a question and an answer")
     return rank_by_hash(rows, "evaluation-1")[:limit]
+
+
+def _general(
+    context: typer.Context, registry: Registry, version: Version, path: Path | None
+) -> General:
+    """The rows that show what was forgotten. Raises CliError, SettingsError."""
+    from cli import room_settings
+    from cli.training import read_general
+    from registry.errors import NotFound
+    from train.general import made_up, of_file
+
+    settings = room_settings.worker(Invocation.of(context).home)
+    uploaded = (version.manifest.get("training") or {}).get("general")
+    if path is None and uploaded is not None:
+        with suppress(NotFound):  # deleted since: the worker's is left
+            content = registry.content(version.tenant, uploaded)
+            return of_file(content, uploaded, settings.general_rows)
+    path = path or settings.general
+    if path is None:
+        return made_up(settings.general_rows)
+    return of_file(read_general(path), str(path), settings.general_rows)
 
 
 def _rival(registry: Registry, version: Version, against: str | None) -> Version | None:

@@ -82,6 +82,10 @@ def train(
     keep_good_rows: Annotated[
         bool, typer.Option("--keep-good-rows", help="Leave bad rows out instead of refusing.")
     ] = False,
+    general: Annotated[
+        Path | None,
+        typer.Option(help="Chats that it should not forget, JSON Lines [the worker's]."),
+    ] = None,
     weight: Annotated[
         list[str] | None, typer.Option(help="How often a file's rows count, as FILE=NUMBER.")
     ] = None,
@@ -110,9 +114,18 @@ def train(
     if keep_good_rows:
         options["keep_good_rows"] = True
     answers = _answers(kind, schema)
+    chats = None if general is None else (general.name, read_general(general))
     with opened(context) as registry:
         job_id = submit(
-            registry, tenant, adapter, filename, content, options, base=base, answers=answers
+            registry,
+            tenant,
+            adapter,
+            filename,
+            content,
+            options,
+            base=base,
+            answers=answers,
+            general=chats,
         )
         if not follow:
             value: dict[str, Any] = {"job": job_id}
@@ -154,6 +167,21 @@ def checked(path: Path, keep_good_rows: bool = False) -> bytes:
     return content
 
 
+def read_general(path: Path) -> bytes:
+    """A general set's bytes. Raises CliError where it is none."""
+    from train.errors import InvalidSpec
+    from train.general import of_file
+
+    try:
+        content = path.read_bytes()
+        of_file(content, str(path))
+    except OSError as error:
+        raise CliError(f"{path} can't be read: {error.strerror}") from None
+    except InvalidSpec as error:
+        raise CliError(error.message) from None
+    return content
+
+
 def submit(
     registry: Registry,
     tenant: str,
@@ -164,8 +192,10 @@ def submit(
     *,
     base: str | None = None,
     answers: dict[str, Any] | None = None,
+    general: tuple[str, bytes] | None = None,
 ) -> str:
     """Upload, make the adapter and its alias where they are missing, enqueue; the job's id.
+    `general` is the general set's name and bytes.
 
     The first job's options become the adapter's: later jobs, retraining included, start from them.
 
@@ -189,6 +219,8 @@ def submit(
         )
     if answers:
         registry.adapters.update(tenant, adapter, answers={**made.answers, **answers})
+    if general is not None:
+        options = {**options, "general": registry.upload(tenant, *general)}
     if not made.training:
         kept = {name: value for name, value in options.items() if name not in OF_ONE_JOB}
         registry.adapters.update(tenant, adapter, training=kept)

@@ -26,6 +26,7 @@ _SHOWN = (
     ("patience", "patience, epochs"),
     ("quantize", "base held in"),
     ("replay", "general rows to each"),
+    ("replay_source", "general rows from"),
     ("seed", "seed"),
 )
 

@@ -52,6 +52,12 @@ def check(spec: TrainingSpec, device: str = "auto") -> None:
             "batch_size of at least 2",
             "batch_size",
         )
+    if spec.replay_source == "file" and not spec.replay:
+        raise InvalidSpec(
+            "replay_source=file replays nothing at replay 0: expected replay to say how many rows "
+            "for each of the tenant's own, such as 0.5",
+            "replay_source",
+        )
     if spec.packing and spec.objective in PREFERENCES:
         raise InvalidSpec(
             f"packing does not go with objective={spec.objective}: expected packing false",

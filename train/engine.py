@@ -112,6 +112,12 @@ class Engine:
         found, _ = self._post("/tokenize", body, names_model=False)
         return len(found["tokens"])
 
+    def context(self, model: str) -> int:
+        """How many tokens a prompt and its answer may have together. Raises EngineError."""
+        body = {"model": model, "prompt": "a", "add_special_tokens": False}
+        found, _ = self._post("/tokenize", body, names_model=False)
+        return int(found["max_model_len"])
+
     def _each(self, one: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         with ThreadPoolExecutor(max(1, self.concurrency)) as pool:
             futures = [pool.submit(one, item) for item in items]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from train.answers import Answers, Score
 from train.errors import InvalidSpec
+from train.forgetting import Forgetting
 from train.rows import Message, Row
 from train.split import group, rank_by_hash
 from train.verdict import MIN_EFFECT, Verdict, decide
@@ -23,11 +24,18 @@ SLICE = "slice"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of each system, row by row, and the figures that are kept with the version."""
+    """Scores of each system, row by row, and the figures that are kept with the version.
+    `forgetting` is what the adapter forgot, where that was measured."""
 
     rows: list[Row]
     scores: dict[str, list[Score]]
     figures: dict[str, Any] = field(default_factory=dict)
+    forgetting: Forgetting | None = None
+
+    def beside(self, forgetting: Forgetting | None) -> Evaluation:
+        """The same with what was forgotten, among the figures too, under `general`."""
+        found = None if forgetting is None else forgetting.figures()
+        return replace(self, figures={**self.figures, "general": found}, forgetting=forgetting)
 
     def values(self, system: str) -> list[float]:
         """What the paired test compares."""
@@ -37,9 +45,10 @@ class Evaluation:
         """The adapter against the others on the same rows, those of a conversation together.
         `min_effect` is the smallest gain that matters, 0 to 1 (train.verdict's own if None).
 
-        What may not get worse beside the score: the share of valid answers, a record's fields, and
-        the score on the rows of each `slice`. Not on the rows of each label: a base that says the
-        same label to everything is perfect there.
+        What may not get worse beside the score: the share of valid answers, a record's fields, the
+        score on the rows of each `slice`, and, by more than is allowed, perplexity on the general
+        set. Not the score on the rows of each label: a base that says the same label to everything
+        is perfect there.
         """
         baselines = {
             name: self.values(name) for name in self.scores if name not in ("adapter", "parent")
@@ -60,6 +69,7 @@ class Evaluation:
                 name: [score.fields or 0.0 for score in found]
                 for name, found in self.scores.items()
             }
+        guard = None if self.forgetting is None else self.forgetting.guard()
         return decide(
             self.values("adapter"),
             baselines,
@@ -67,6 +77,7 @@ class Evaluation:
             clusters=[group(row, group_by) for row in self.rows],
             slices=slices,
             metrics=metrics,
+            guards=[] if guard is None else [guard],
             min_effect=MIN_EFFECT if min_effect is None else min_effect,
         )
 

@@ -21,6 +21,8 @@ import numpy as np
 from train.answers import Answers, summarise
 from train.engine import Answer, Engine, EngineError
 from train.evaluation import Evaluation, choose_examples, crowd
+from train.forgetting import Forgetting, through
+from train.general import General
 from train.metrics import measure
 from train.rows import Row
 
@@ -33,7 +35,9 @@ FEW_SHOT = "base_few_shot"
 class Exam:
     """What to ask of whom. `systems` maps base_zero_shot, base_few_shot, parent, adapter (or
     further rivals) to model names of the engine; only base_few_shot gets the `shots` before its
-    question. `max_tokens` bounds an answer. `min_effect`: the smallest gain that matters."""
+    question. `max_tokens` bounds an answer. `min_effect`: the smallest gain that matters.
+    `general` are the rows that show what was forgotten, from `general_source`; `max_forgetting`
+    is what is allowed."""
 
     rows: list[Row]
     systems: dict[str, str]
@@ -45,6 +49,9 @@ class Exam:
     group_by: str | None = None
     min_effect: float | None = None
     price_per_million: float | None = None
+    general: list[Row] = field(default_factory=list)
+    general_source: str = ""
+    max_forgetting: float | None = None
 
     @property
     def answers(self) -> Answers:
@@ -62,7 +69,10 @@ class Exam:
     @classmethod
     def load(cls, value: Mapping[str, Any]) -> Exam:
         """From exam.json. Raises TypeError or KeyError for what is none."""
-        rows = {name: [_row(row) for row in value.get(name) or []] for name in ("rows", "shots")}
+        rows = {
+            name: [_row(row) for row in value.get(name) or []]
+            for name in ("rows", "shots", "general")
+        }
         return cls(**{**value, **rows})
 
 
@@ -75,6 +85,8 @@ def prepare(
     max_tokens: int,
     group_by: str | None = None,
     min_effect: float | None = None,
+    general: General | None = None,
+    max_forgetting: float | None = None,
 ) -> Exam:
     """An exam on `rows` whose systems are yet to be named; `examples` are training rows."""
     return Exam(
@@ -87,6 +99,9 @@ def prepare(
         max_tokens=max_tokens,
         group_by=group_by,
         min_effect=min_effect,
+        general=[] if general is None else general.measured,
+        general_source="" if general is None else general.source,
+        max_forgetting=max_forgetting,
     )
 
 
@@ -134,7 +149,24 @@ def examine(
             figures[system]["examples"] = len(exam.shots)
     tell("perplexity")
     figures["perplexity"] = _perplexities(exam, engine)
-    return Evaluation(exam.rows, scores, figures)
+    evaluation = Evaluation(exam.rows, scores, figures)
+    if not exam.general or "base_zero_shot" not in exam.systems:
+        return evaluation
+    tell("general")
+    started = time.monotonic()
+    forgot = _forgotten(exam, engine)
+    figures["seconds"]["general"] = round(time.monotonic() - started, 2)
+    return evaluation.beside(forgot)
+
+
+def _forgotten(exam: Exam, engine: Engine) -> Forgetting | None:
+    """None where the engine gives no log-probabilities of a prompt."""
+    named = {"base": "base_zero_shot", "adapter": "adapter", "parent": "parent"}
+    models = {name: exam.systems[key] for name, key in named.items() if key in exam.systems}
+    try:
+        return through(engine, models, exam.general_source, exam.general, exam.max_forgetting)
+    except EngineError:
+        return None
 
 
 def _perplexities(exam: Exam, engine: Engine) -> dict[str, Any] | None:

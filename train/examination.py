@@ -64,13 +64,18 @@ class Examination:
             "in_memory": _scores(memory),
             **found["evaluation"],
         }
-        if figures.get("perplexity") is None:
-            figures["perplexity"] = memory.get("perplexity")
+        for name in ("perplexity", "general"):
+            if figures.get(name) is None:
+                figures[name] = memory.get(name)
+        judged = found
+        if found["evaluation"].get("general") is None:
+            # A guard that the engine could not hold is not dropped.
+            judged = outcome if outcome["reasons"].get("worse_on") == "general" else found
         return {
             **outcome,
             "evaluation": figures,
-            "verdict": found["verdict"],
-            "reasons": found["reasons"],
+            "verdict": judged["verdict"],
+            "reasons": judged["reasons"],
         }, ""
 
 
@@ -127,4 +132,4 @@ def _scores(evaluation: dict[str, Any]) -> dict[str, Any]:
     """What the same systems scored in memory: that both agree is worth seeing."""
     systems = ("base_zero_shot", "base_few_shot", "parent", "adapter")
     found = {name: evaluation[name]["score"] for name in systems if evaluation.get(name)}
-    return {**found, "perplexity": evaluation.get("perplexity")}
+    return {**found, **{name: evaluation.get(name) for name in ("perplexity", "general")}}

@@ -9,7 +9,9 @@ from registry import Registry
 from registry.adapters import Adapter
 from registry.errors import StoreError
 from registry.job import Job
+from train import general
 from train.errors import InvalidSpec
+from train.forgetting import max_forgetting
 from train.settings import WorkerSettings, base_name
 from train.spec import TrainingSpec
 from train.task import Task
@@ -23,10 +25,14 @@ def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path
     adapter = registry.adapters.get(job.tenant, job.adapter)
     options = options_of(adapter, job)
     spec = TrainingSpec.parse(options)
+    max_forgetting(adapter.answers)  # a wrong one is told now, not after training
     base = settings.resolve(spec.base or adapter.base)
     (folder / "training.jsonl").write_bytes(registry.content(job.tenant, job.training_file))
     if job.validation_file is not None:
         (folder / "validation.jsonl").write_bytes(registry.content(job.tenant, job.validation_file))
+    chats = _general(registry, settings, job, spec)
+    if chats is not None:
+        (folder / "general.jsonl").write_bytes(chats)
     parent = None
     if spec.parent is not None:
         version = registry.versions.find(job.tenant, spec.parent)
@@ -57,6 +63,8 @@ def lay_out(registry: Registry, settings: WorkerSettings, job: Job, folder: Path
         resume=_state(registry, job, folder),
         checkpoint_s=settings.checkpoint_s,
         engine_url=_engine_url(registry, base_name(base)),
+        general=None if chats is None else "general.jsonl",
+        general_rows=settings.general_rows,
     )
 
 
@@ -66,6 +74,20 @@ def options_of(adapter: Adapter, job: Job) -> dict[str, Any]:
     if job.trigger == "api":  # as OpenAI keeps the last three
         options.setdefault("checkpoints", 3)
     return options
+
+
+def _general(
+    registry: Registry, settings: WorkerSettings, job: Job, spec: TrainingSpec
+) -> bytes | None:
+    """The general file, the job's own before the worker's; None if there is none."""
+    if spec.general is not None:
+        name, content = spec.general, registry.content(job.tenant, spec.general)
+    elif settings.general is not None:
+        name, content = settings.general.name, settings.general.read_bytes()
+    else:
+        return None
+    general.of_file(content, name)  # a bad one is told before anything is started
+    return content
 
 
 def _engine_url(registry: Registry, base: str) -> str | None:

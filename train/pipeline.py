@@ -81,8 +81,8 @@ def learn(
         fingerprint = base_fingerprint(base.folder)
         attention = methods.attention(spec, base.device)
         model = base.load(spec.quantize, exact=spec.method == "full", attention=attention)
-    general: list[Row] = []
-    if spec.replay:
+    general = data.replayed
+    if spec.replay and spec.replay_source == "base":
         with clock.phase("replaying"):
             general = replayed(model, base, rows.train, spec.replay, spec.seed)
     if task.parent is not None and spec.objective in combinations.PREFERENCES:
@@ -247,7 +247,7 @@ def conclude(
     if measured:
         with clock.phase("evaluating"):
             evaluation = measuring.evaluation_of(
-                folder, model, base, spec, task, rows, measured, report
+                folder, model, base, spec, task, rows, measured, report, data.general
             )
         figures = {**evaluation.figures, "selected_on_test": data.selected_on_test}
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from train import general as chats
 from train import rows as files
 from train.errors import InvalidTrainingFile
+from train.general import General
 from train.rows import Row
 from train.spec import TrainingSpec
 from train.split import Split, rank_by_hash, separate, split
@@ -17,7 +19,8 @@ from train.task import Task
 @dataclass(frozen=True)
 class Data:
     """`measured` are the rows of the evaluation; `selected_on_test` says that they also chose when
-    to stop. `training` and `held` are the files' rows, `skipped` tells of those passed over."""
+    to stop. `training` and `held` are the files' rows, `skipped` tells of those passed over.
+    `general` is the general set, and `replayed` those of its rows that are learned too."""
 
     split: Split
     measured: list[Row]
@@ -25,17 +28,20 @@ class Data:
     training: list[Row] = field(default_factory=list)
     held: list[Row] = field(default_factory=list)
     skipped: str = ""
+    general: General | None = None
+    replayed: list[Row] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
         """SHA-256 of all rows that the adapter was made or chosen by, hex."""
         divided = self.split
-        return files.digest([*divided.train, *divided.validation, *divided.test])
+        return files.digest([*divided.train, *divided.validation, *divided.test, *self.replayed])
 
 
 def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
     """The rows, divided, with at most `evaluation_rows` to measure on. A validation file says when
-    to stop and measures too, which `selected_on_test` tells. Raises InvalidTrainingFile."""
+    to stop and measures too, which `selected_on_test` tells. Raises InvalidTrainingFile, and
+    InvalidSpec for the general file."""
     content = (folder / task.training).read_bytes()
     rows = files.for_objective(files.read(content, keep_good_rows=spec.keep_good_rows), spec)
     skipped = ""
@@ -64,7 +70,18 @@ def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
     measured = _some(divided.test, task.evaluation_rows) or stopping
     both = not divided.test
     divided = Split(divided.train, stopping, divided.test, divided.left_out)
-    return Data(divided, measured, both, rows, held, skipped)
+    general = _general(folder, task)
+    replayed: list[Row] = []
+    if spec.replay and spec.replay_source == "file":
+        replayed = chats.as_they_stand(general, spec.replay, len(divided.train), spec.seed)
+    return Data(divided, measured, both, rows, held, skipped, general, replayed)
+
+
+def _general(folder: Path, task: Task) -> General:
+    """Raises InvalidSpec."""
+    if task.general is None:
+        return chats.made_up(task.general_rows)
+    return chats.of_file((folder / task.general).read_bytes(), task.general, task.general_rows)
 
 
 def _some(rows: Sequence[Row], most: int) -> list[Row]:

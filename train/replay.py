@@ -2,19 +2,20 @@
 
 The prompts are made up, by the generators that the shipped base was trained with; the answers are
 the base's own, decoded greedily, so that they pull the adapter to nothing new. The same seed and
-base give the same rows. They are learned from, and never stop training or measure it.
+base give the same rows. They are learned from, and never stop training or measure it. Rows of a
+file are replayed as they stand, by train.general.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from train.base.corpus import chats
 from train.dataset import prompt_ids
+from train.general import prompts
 from train.generate import generate
-from train.rows import Message, Row
+from train.rows import Row
 
 ANSWER_TOKENS = 48
 _TRIES = 3
@@ -28,7 +29,7 @@ def replayed(model: Any, base: Any, rows: Sequence[Row], share: float, seed: int
     room = base.context - ANSWER_TOKENS
     asked = [
         (messages, ids)
-        for messages in itertools.islice(_prompts(seed), _TRIES * wanted)
+        for messages in itertools.islice(prompts(seed), _TRIES * wanted)
         if len(ids := prompt_ids(messages, base.tokenizer)) <= room
     ][:wanted]
     if not asked:
@@ -47,8 +48,3 @@ def replayed(model: Any, base: Any, rows: Sequence[Row], share: float, seed: int
             spoken = (*messages, {"role": "assistant", "content": said})
             found.append(Row(-1 - len(found), spoken, {"replay": True}, source="replay"))
     return found
-
-
-def _prompts(seed: int) -> Iterator[list[Message]]:
-    for made in chats(seed):
-        yield [{"role": m["role"], "content": m["content"]} for m in made.messages[:-1]]

@@ -42,6 +42,10 @@ class WorkerSettings:
     cotrain: int = field(default=8, metadata=_between(1, 64))
     """The most jobs on one base that are trained together in one process; 1 means never."""
     evaluation_rows: int = field(default=200, metadata=_between(1, 100_000))
+    general: Path | None = None
+    """Chats that show what an adapter forgot, JSON Lines; None means made-up ones."""
+    general_rows: int = field(default=64, metadata=_between(0, 100_000))
+    """The most general rows that measure; 0 means that forgetting is not looked at."""
     few_shot: int = field(default=8, metadata=_between(0, 64))
     """Examples in the prompt of the few-shot baseline."""
     probes: int = field(default=16, metadata=_between(16, 256))
@@ -61,6 +65,9 @@ class WorkerSettings:
                 f"renew_s={self.renew_s:g} is too near to lease_s={self.lease_s:g}: "
                 "expected at most a third of it"
             )
+
+        if self.general is not None and not self.general.is_file():
+            raise ValueError(f"general={str(self.general)!r} is not a file: expected JSON Lines")
 
     @property
     def base_name(self) -> str:

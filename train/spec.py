@@ -21,6 +21,7 @@ SMALL = 500
 QUANTIZE = ("none", "nf4")
 OBJECTIVES = ("sft", "dpo", "kto", "pretrain")
 AUDITS = ("warn", "stop", "off")
+REPLAY_SOURCES = ("base", "file")
 METHODS = ("lora", "rslora", "dora", "full")
 PRESETS: dict[str, dict[str, Any]] = {
     "small-data": {"rank": 4, "dropout": 0.1, "patience": 2, "epochs": 10.0},
@@ -36,6 +37,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "objective": OBJECTIVES,
     "method": METHODS,
     "preset": tuple(PRESETS),
+    "replay_source": REPLAY_SOURCES,
 }
 _INTEGERS: dict[str, tuple[int, int]] = {
     "batch_size": (1, 1024),
@@ -74,9 +76,11 @@ class TrainingSpec:
     ("pretrain"). `method` says how the weights move: what the engine can't serve ("dora", "full")
     is compiled into a plain LoRA of `rank` afterwards. `gradient_accumulation` batches of
     `batch_size` make one step. `beta` holds a preference's adapter to the base. `replay` mixes in
-    so many general rows for each of the tenant's own, against forgetting; `search` is the number
-    of trials for better options, 0 for none. `checkpoints` is the number of last epochs whose
-    adapters can be served too, each by its own name.
+    so many general rows for each of the tenant's own, against forgetting: made-up prompts that the
+    base answers, or, by `replay_source` "file", rows of the general file as they stand. `general`
+    is the id of an uploaded general file, in place of the worker's. `search` is the number of
+    trials for better options, 0 for none. `checkpoints` is the number of last epochs whose adapters
+    can be served too, each by its own name.
     `audit` says what an error among the audit's findings does: "warn" tells it, "stop" ends the
     job, "off" looks for none.
     """
@@ -103,6 +107,8 @@ class TrainingSpec:
     beta: float = 0.1
     packing: bool = False
     replay: float = 0.0
+    replay_source: str = "base"
+    general: str | None = None
     search: int = 0
     checkpoints: int = 0
     keep_good_rows: bool = False

@@ -38,6 +38,10 @@ class Task:
     """The most seconds of training between two states."""
     engine_url: str | None = None
     """An engine that serves the base, to compare its tokens with ours."""
+    general: str | None = None
+    """The file of the general set; None means made-up rows."""
+    general_rows: int = 0
+    """The most rows of it that measure what was forgotten; 0 means that nothing does."""
 
     @property
     def checkpoints(self) -> int:

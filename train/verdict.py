@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
 from typing import Any
@@ -117,6 +117,18 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """Something beside the rows' scores that may not get worse, on rows of its own. `comparison` is
+    what is left of what is allowed, row by row, against nothing: a loss is more than that.
+    `summary` says in words what was lost; `figures` stand in the reasons under `name`."""
+
+    name: str
+    comparison: Comparison
+    summary: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """`verdict` is promote, reject or insufficient; `reasons` has a "summary" and the figures."""
 
@@ -155,6 +167,7 @@ def decide(
     clusters: Sequence[object] | None = None,
     slices: Mapping[str, Sequence[bool]] | None = None,
     metrics: Mapping[str, Systems] | None = None,
+    guards: Sequence[Guard] = (),
     min_effect: float = MIN_EFFECT,
     resamples: int = RESAMPLES,
 ) -> Verdict:
@@ -165,9 +178,9 @@ def decide(
     of `min_effect` would have shown. insufficient: anything between, with the rows that settle it.
 
     `clusters` names each row's conversation; `slices` says which rows are in each, `metrics` has
-    further scores of the systems "adapter", "parent" and the baselines' names. Slices and metrics
-    can cost an adapter its promotion and never earn it: so promote's error is that of the primary
-    score alone, however many there are. Gains on the whole, losses on the whole, and losses
+    further scores of the systems "adapter", "parent" and the baselines' names. Slices, metrics and
+    `guards` can cost an adapter its promotion and never earn it: so promote's error is that of the
+    primary score alone, however many there are. Gains on the whole, losses on the whole, and losses
     elsewhere are three families; Holm keeps each at LEVEL. `resamples` 0 leaves out the intervals.
     """
     n = len(adapter)
@@ -192,7 +205,18 @@ def decide(
         f"against_{name}": result.json(gains[name], resamples) for name, result in rivals.items()
     }
     parts = _parts(adapter, against, clusters, slices or {}, metrics or {})
-    harms = paired.holm({where: result.p_worse for where, result in parts.items()})
+    harms = paired.holm(
+        {
+            **{where: result.p_worse for where, result in parts.items()},
+            **{guard.name: guard.comparison.p_worse for guard in guards},
+        }
+    )
+    for guard in guards:
+        chance = {
+            "p_worse": _short(guard.comparison.p_worse),
+            "p_worse_holm": _short(harms[guard.name]),
+        }
+        reasons[guard.name] = {**guard.figures, **chance}
     for (kind, part, name), result in parts.items():
         shown = {**result.json(), "p_worse_holm": _short(harms[kind, part, name])}
         reasons.setdefault(kind, {}).setdefault(part, {})[f"against_{name}"] = shown
@@ -214,6 +238,12 @@ def decide(
                 f"scores {mine}"
             )
             return end("reject", summary, worse_on=part)
+    for guard in guards:
+        if harms[guard.name] <= LEVEL and guard.comparison.gain < 0:
+            summary = (
+                f"{guard.summary} (p = {harms[guard.name]:.1g}); on its own rows it scores {mine}"
+            )
+            return end("reject", summary, worse_on=guard.name)
     open_ = [name for name in rivals if not (gains[name] <= LEVEL and rivals[name].gain > 0)]
     for name in open_:
         if why := rivals[name].excludes(min_effect):

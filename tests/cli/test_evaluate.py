@@ -25,6 +25,12 @@ def row(n: int) -> dict[str, Any]:
     return {"prompt": question, "completion": label}
 
 
+@pytest.fixture(autouse=True)
+def few_general_rows(monkeypatch: pytest.MonkeyPatch, own_environment: None) -> None:
+    """Each of them is several requests, and most of these tests are about something else."""
+    monkeypatch.setenv("SWITCHYARD_WORKER_GENERAL_ROWS", "12")
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "heldout.jsonl"
@@ -46,19 +52,24 @@ def version(home_registry: Registry) -> Version:
     )
 
 
-def engine(version: Version, *, knowing: str) -> FakeEngine:
+def engine(version: Version, *, knowing: str, **options: Any) -> FakeEngine:
     """`knowing` reads the label off the question; every other model says the same to all."""
 
     def answer(model: str, messages: list[dict[str, Any]]) -> str:
         return str(messages[-1]["content"]).split()[-1] if model == knowing else "delay"
 
-    return FakeEngine(adapters={version.served_name}, answer=answer)
+    return FakeEngine(adapters={version.served_name}, answer=answer, **options)
 
 
 async def ask(
-    switchyard: Switchyard, version: Version, knowing: str, *words: object, code: int
+    switchyard: Switchyard,
+    version: Version,
+    knowing: str,
+    *words: object,
+    code: int,
+    **options: Any,
 ) -> str:
-    async with engine(version, knowing=knowing) as served:
+    async with engine(version, knowing=knowing, **options) as served:
         command = ("evaluate", version.short, "--tenant", "acme", "--engine", served.url, *words)
         ended = await asyncio.to_thread(lambda: switchyard(*command, code=code))
     return str(ended.stdout)
@@ -94,6 +105,29 @@ async def test_the_adapters_own_smallest_gain_is_the_verdicts(
     home_registry.adapters.update("acme", "triage", answers={"min_effect": 0.2})
     said = await ask(switchyard, version, version.served_name, "--data", rows, "--json", code=0)
     assert json.loads(said)["reasons"]["min_effect"] == 0.2
+
+
+async def test_a_version_that_forgot_is_to_be_rejected_however_much_it_learned(
+    switchyard: Switchyard, version: Version, rows: Path, tmp_path: Path
+) -> None:
+    general = tmp_path / "chats.jsonl"
+    asked = [f"what is {chr(97 + n)}{chr(97 + n)}" for n in range(26)]
+    general.write_text("\n".join(json.dumps({"prompt": q, "completion": "a b"}) for q in asked))
+    words = ("--data", rows, "--general", general, "--max-forgetting", 0.5)
+    page = tmp_path / "report.html"
+    said = await ask(
+        switchyard, version, version.served_name, *words, "--html", page, code=1,
+        logprob=lambda model, ids, position: -1.0 if model == BASE else -3.0,
+    )  # fmt: skip
+    assert "general set (" in said and "perplexity 20.1, the base's 2.72: × 7.39" in said
+    assert "forgot: perplexity on" in said
+    assert "What it forgot" in page.read_text()
+    said = await ask(
+        switchyard, version, version.served_name, *words, "--json", code=0,
+        logprob=lambda model, ids, position: -1.0,
+    )  # fmt: skip
+    found = json.loads(said)["evaluation"]["general"]
+    assert (found["source"], found["change"], found["max_forgetting"]) == ("file", 0.0, 0.5)
 
 
 async def test_an_answer_that_was_not_liked_is_no_reference(

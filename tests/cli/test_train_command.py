@@ -92,6 +92,24 @@ def test_a_preset_and_a_search_are_options_of_the_job(
     assert "preset='huge': expected one of small-data, balanced, thorough" in result.stderr
 
 
+def test_a_general_set_goes_up_with_the_data_and_stays_the_adapters(
+    switchyard: Switchyard, home_registry: Registry, tmp_path: Path
+) -> None:
+    home_registry.tenants.create("acme")
+    data, general = data_file(tmp_path, GOOD), tmp_path / "chats.jsonl"
+    general.write_text(json.dumps(GOOD))
+    words = ["train", data, "-t", "acme", "-a", "tickets", "--no-follow"]
+    value = switchyard.json(*words, "--general", general, "--set", "replay=0.5")
+    job = home_registry.jobs.get(value["job"])
+    assert home_registry.content("acme", job.spec["general"]) == general.read_bytes()
+    assert home_registry.adapters.get("acme", "tickets").training == job.spec
+    general.write_text('{"messages": []}')
+    before = len(home_registry.files.all("acme"))
+    result = switchyard(*words, "--general", general, code=1)
+    assert f"The general set {general}: line 1: messages: expected" in result.stderr
+    assert len(home_registry.files.all("acme")) == before
+
+
 def test_wrong_options_are_refused_before_the_upload(
     switchyard: Switchyard, home_registry: Registry, tmp_path: Path
 ) -> None:

@@ -86,6 +86,9 @@ def engine_and_memory_agree(evaluation: dict[str, Any]) -> None:
         ours, theirs = memory["perplexity"][system], evaluation["perplexity"][system]
         assert theirs["tokens"] == ours["tokens"]
         assert theirs["perplexity"] == pytest.approx(ours["perplexity"], rel=1e-2), system
+        ours, theirs = memory["general"][system], evaluation["general"][system]
+        assert theirs["perplexity"] == pytest.approx(ours["perplexity"], rel=1e-2), system
+    assert memory["general"]["n"] == evaluation["general"]["n"] > 10
 
 
 def test_a_developer_who_leaves_openai_changes_the_address_only(running: Running) -> None:

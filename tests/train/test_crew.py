@@ -36,7 +36,7 @@ def base(tmp_path_factory):
 def settings(tmp_path, base="base", **fields):
     return WorkerSettings(
         base=str(base), name="one", scratch=tmp_path / "scratch", renew_s=0.05, nice=0, threads=1,
-        evaluation_rows=4, few_shot=1, **fields,
+        evaluation_rows=4, few_shot=1, general_rows=0, **fields,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from tests.fake_engine import FakeEngine
 from train.answers import Answers
 from train.engine import Answer, Engine, EngineError
 from train.exam import Exam, exam_after, examine, perplexity, prepare, spent
+from train.examination import Examination
 from train.rows import Row
 
 SERVED = "triage@0123456789ab"
@@ -143,3 +144,21 @@ async def test_the_process_takes_the_exam_without_torch(tmp_path: Path) -> None:
 
 def test_without_an_exam_there_is_none_to_take(tmp_path: Path) -> None:
     assert not exam_after(tmp_path, "http://127.0.0.1:1", base="b", adapter=SERVED)
+
+
+@pytest.mark.parametrize(("general", "verdict"), [(None, "reject"), ({"n": 64}, "promote")])
+def test_what_was_forgotten_in_memory_counts_where_the_engine_can_not_tell(
+    tmp_path: Path, general: dict[str, Any] | None, verdict: str
+) -> None:
+    found = {"evaluation": {"general": general}, "verdict": "promote", "reasons": {}}
+    (tmp_path / "exam-outcome.json").write_text(json.dumps(found))
+    memory = {
+        "evaluation": {"general": {"n": 32}},
+        "verdict": "reject",
+        "reasons": {"worse_on": "general"},
+    }
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+        merged, trouble = Examination(tmp_path, process).merge(memory)
+    assert (merged["verdict"], trouble) == (verdict, "")
+    assert merged["evaluation"]["general"] == (general or {"n": 32})

@@ -11,6 +11,9 @@ import pytest
 
 from tests.real_engine import make_base, running_engine
 from tests.train.making import QUEUES, tickets
+from train.engine import Engine
+from train.forgetting import through
+from train.general import made_up
 from train.pipeline import learn
 from train.reading import Data
 from train.rows import Row
@@ -95,7 +98,8 @@ def work(folder, base, options, *, parent=None, given=None):
     def unheard(_):
         pass
 
-    data = Data(Split(found[:-16], found[-16:], [], []), found[-16:])
+    general = made_up(0 if options else 12)
+    data = Data(Split(found[:-16], found[-16:], [], []), found[-16:], general=general)
     return learn(folder, task, spec, data, Clock(unheard), unheard), folder / "adapter"
 
 
@@ -274,4 +278,18 @@ async def test_a_real_engine_computes_what_the_trainer_computed(
             (figures,) = version.certificate["engines"].values()
             assert figures["parity_mean"] < 1e-3, (way, figures)
             assert figures["effect_mean"] > 0.02, (way, figures)
+            if way == "lora":
+                engine_forgets_alike(Engine(settings.url, key), done[way][0], version.served_name)
     registry.close()
+
+
+def engine_forgets_alike(engine, outcome, adapter):
+    """What was forgotten is the same in memory and through the engine."""
+    models = {"base": outcome["manifest"]["base"], "adapter": adapter}
+    found = through(engine, models, "made-up", made_up(12).measured, None).figures()
+    memory = outcome["evaluation"]["general"]
+    assert found["rows_sha256"] == memory["rows_sha256"]
+    for system in models:
+        assert found[system]["perplexity"] == pytest.approx(memory[system]["perplexity"], rel=1e-2)
+    assert found["change"] == pytest.approx(memory["change"], abs=1e-2)
+    assert abs(memory["change"]) > 1e-3

@@ -63,6 +63,7 @@ def settings(made, tmp_path):
         device="cpu",
         evaluation_rows=task.evaluation_rows,
         few_shot=task.few_shot,
+        general_rows=0,
         probes=task.probes,
     )
 

@@ -28,3 +28,11 @@ def test_a_lease_that_would_run_out_between_renewals_is_refused():
 def test_a_wrong_device_is_named():
     with pytest.raises(SettingsError, match="expected one of auto, cpu, cuda"):
         load(WorkerSettings, PREFIX, {f"{PREFIX}DEVICE": "tpu"})
+
+
+def test_a_general_set_that_is_not_there_is_told_at_the_start(tmp_path):
+    with pytest.raises(SettingsError, match="is not a file: expected JSON Lines"):
+        load(WorkerSettings, PREFIX, {f"{PREFIX}GENERAL": str(tmp_path / "no.jsonl")})
+    (tmp_path / "chats.jsonl").touch()
+    found = load(WorkerSettings, PREFIX, {f"{PREFIX}GENERAL": str(tmp_path / "chats.jsonl")})
+    assert found.general == tmp_path / "chats.jsonl"

@@ -62,7 +62,8 @@ def test_a_worker_that_is_killed_hands_its_job_to_another_which_ends_with_the_sa
                 time.sleep(0.02)
         finally:
             doomed.kill()
-    options = {"base": str(folder / "base"), "scratch": tmp_path / "b", "nice": 0, "threads": 1}
+    options = {"base": str(folder / "base"), "scratch": tmp_path / "b", "nice": 0, "threads": 1,
+               "general_rows": 0}  # fmt: skip
     heir = Worker(registry, WorkerSettings(name="heir", **options), Metrics())
     heir.startup()
     while registry.jobs.get(job.id).state == "running" or heir.job_id is not None:

@@ -26,7 +26,8 @@ BASE = str(SHIPPED_BASE)
 
 
 def settings(tmp_path, **fields):
-    options = {"base": BASE, "scratch": tmp_path / "scratch", "renew_s": 0.05, "nice": 0}
+    options = {"base": BASE, "scratch": tmp_path / "scratch", "renew_s": 0.05, "nice": 0,
+               "general_rows": 0}  # fmt: skip
     return WorkerSettings(**{**options, **fields})
 
 
@@ -118,6 +119,23 @@ def test_a_wrong_option_fails_the_job_before_any_process_starts(registry, worker
     job = enqueue(registry, tickets(10), rank=13)
     done = ended(registry, job, workers())
     assert (done.error["code"], done.error["param"]) == ("invalid_spec", "rank")
+
+
+def test_a_general_set_that_is_none_fails_the_job_before_any_process_starts(
+    registry, workers, tmp_path
+):
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text('{"messages": []}')
+    worker = workers(general=chats)
+    done = ended(registry, enqueue(registry, tickets(10)), worker)
+    assert (done.error["code"], done.error["param"]) == ("invalid_spec", "general")
+    assert "The general set chats.jsonl: line 1: messages: expected" in done.error["message"]
+    own = registry.upload("acme", "own.jsonl", b"")
+    done = ended(registry, enqueue(registry, tickets(10), general=own), worker)
+    assert f"The general set {own}: no rows" in done.error["message"]
+    registry.adapters.update("acme", "tickets", answers={"max_forgetting": -1})
+    done = ended(registry, enqueue(registry, tickets(10)), worker)
+    assert (done.error["code"], done.error["param"]) == ("invalid_spec", "max_forgetting")
 
 
 def test_the_adapters_options_are_where_a_jobs_begin(registry, workers):
@@ -326,7 +344,7 @@ def test_a_job_becomes_a_candidate_version(registry, workers, tmp_path):
         test_fraction=0.15,
         keep_good_rows=True,
     )
-    worker = workers()
+    worker = workers(general_rows=16)
     seen = set()
 
     def watched():
@@ -340,6 +358,11 @@ def test_a_job_becomes_a_candidate_version(registry, workers, tmp_path):
     assert (version.state, version.verdict, version.job_id) == ("candidate", "promote", job.id)
     assert version.reasons["summary"]
     assert version.evaluation["adapter"]["exact"] > 0.5
+    assert (version.evaluation["general"]["n"], version.evaluation["general"]["parent"]) == (
+        16,
+        None,
+    )
+    assert version.evaluation["general"]["change"] > 0  # what is learned here is paid for there
     assert {"import", "training", "evaluating"} <= seen
 
     folder = registry.store.fetch(version.digest, tmp_path / "fetched")

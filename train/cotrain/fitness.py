@@ -17,7 +17,6 @@ _WANTED = {
     "quantize": "none",
     "packing": False,
     "search": 0,
-    "replay": 0.0,
 }
 
 
@@ -26,6 +25,8 @@ def obstacle(spec: TrainingSpec) -> str:
     for name, wanted in _WANTED.items():
         if getattr(spec, name) != wanted:
             return f"{name}={getattr(spec, name)}"
+    if spec.replay and spec.replay_source == "base":  # which has to answer first, alone
+        return f"replay={spec.replay}"
     return ""
 
 

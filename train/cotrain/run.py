@@ -126,7 +126,13 @@ def _prepare(job: _Job, base: Any, marks: dict[str, str], report: Report) -> _Pr
         if why := obstacle(spec):
             raise InvalidSpec(f"{why} can't be co-trained", why.partition("=")[0])
         prepared = pipeline.prepare(
-            job.task, spec, job.data, base, job.clock, lambda message: report(job.id, message)
+            job.task,
+            spec,
+            job.data,
+            base,
+            job.clock,
+            lambda message: report(job.id, message),
+            job.data.replayed,
         )
     except TrainingError as error:
         leave(job.id, job.folder, error_of(error), report)

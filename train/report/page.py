@@ -13,6 +13,7 @@ from typing import Any
 
 from monitoring.interval import wilson
 from train.comparison import COLUMNS, compare
+from train.report import forgot
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -118,6 +119,9 @@ def _version(name: str, judged: Judged) -> str:
         details.append(f"<p>Wrong on lines {escape(lines)} of the file (the first 20).</p>")
     details += _spent(evaluation)
     details += _against(judged.reasons)
+    if line := forgot.forgot(evaluation):
+        details += ["<h3>What it forgot</h3>", f"<p>{escape(line)}.</p>"]
+        details.append(_table(forgot.COLUMNS, forgot.table(evaluation)))
     return _VERSION.substitute(
         name=escape(name),
         verdict=escape(judged.verdict or "not judged"),

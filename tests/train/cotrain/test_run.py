@@ -6,14 +6,17 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
 from tests.real_engine import make_base
-from tests.train.making import jsonl, task, tickets
+from tests.train.making import jsonl, record, task, tickets
+from train.forgetting import MAX_FORGETTING
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+GENERAL = [record(f"what is {letter}", f"it is {letter}") for letter in ascii_lowercase]
 TASK = task(
     "",
     spec={"rank": 4, "epochs": 1, "batch_size": 8, "validation_fraction": 0.25},
@@ -33,8 +36,10 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cotrain")
     made = replace(TASK, base=str(make_base(folder / "tiny")))
     lay_out(folder / "one", made, tickets(30))
-    other = replace(made, tenant="lex", spec={**made.spec, "rank": 8, "seed": 5})
+    spec = {**made.spec, "rank": 8, "seed": 5, "replay": 0.25, "replay_source": "file"}
+    other = replace(made, tenant="lex", spec=spec, general="general.jsonl", general_rows=6)
     lay_out(folder / "two", other, tickets(24, seed=1))
+    (folder / "two" / "general.jsonl").write_bytes(jsonl(GENERAL))
     lay_out(folder / "broken", made, ["{}"])
     lay_out(folder / "unfit", replace(made, spec={"method": "dora"}), tickets(24))
     lay_out(folder / "paused", made, tickets(24))
@@ -81,6 +86,22 @@ def test_each_job_leaves_an_adapter_of_its_own_with_figures(done, name, tenant, 
     assert found["result"]["training"]["steps"] > 0
     probes = json.loads((folder / name / "adapter" / "probes.json").read_text())["probes"]
     assert any(each["logprobs"] != each["base_logprobs"] for each in probes)
+
+
+def test_a_job_among_others_replays_a_files_rows_and_tells_what_it_forgot(done):
+    folder, _ = done
+    found = outcome(folder, "two")
+    assert found["result"]["data"]["replay_rows"] == round(
+        0.25 * found["result"]["data"]["train_rows"]
+    )
+    general = found["evaluation"]["general"]
+    assert (general["source"], general["n"], general["max_forgetting"]) == (
+        "file",
+        6,
+        MAX_FORGETTING,
+    )
+    assert general["change"] != 0
+    assert "general" not in outcome(folder, "one")["evaluation"]
 
 
 def test_jobs_that_are_wrong_end_with_their_own_error(done):
