@@ -90,7 +90,9 @@ class Watcher:
             return False
         if self.live is not None:
             self.epoch += 1
-        kept = {k: self.memory[k] for k in ("last_retrain", "said") if k in self.memory}
+        kept: dict[str, Any] = {
+            k: self.memory[k] for k in ("last_retrain", "said") if k in self.memory
+        }
         self.memory = {**kept, "live": live.live, "since": live.updated_at, "attempts": 0}
         self.begin()
         self.save()

@@ -94,4 +94,4 @@ class Outcomes:
             query = query.where(Exchange.created_at < until)
         with self._database.read() as session:
             rows = session.execute(query).all()
-        return [Outcome(*row) for row in reversed(rows)]
+        return [Outcome(*tuple(row)) for row in reversed(rows)]

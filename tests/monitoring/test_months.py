@@ -128,14 +128,14 @@ def test_a_version_that_goes_bad_after_its_promotion_is_taken_back(
     old = world.registry.aliases.get("sour", "support").live
     world.live(10)
     world.registry.decisions.record("sour", "support", "ask", "asked", by="ada")
-    world.live(18)
+    world.live(12)
     (retrain,) = world.receipts("sour", "retrain")
     assert (retrain.rule, retrain.evidence["reason"][:9]) == ("asked", "ada asked")
     new = world.registry.aliases.get("sour", "support").live
     assert new is not None
     assert new != old
     world.skills[new] = Skill(form=0.3)
-    world.live(6, lambda now: now.restart())
+    world.live(4, lambda now: now.restart())
     (back,) = world.receipts("sour", "rollback")
     assert back.rule == "quality-down-after-promotion"
     assert back.evidence["quality"]["invalid"]["lately"] > 0.4
