@@ -22,7 +22,7 @@ from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
-from registry.errors import InvalidTransition
+from registry.errors import InvalidTransition, NotFound, NotServable
 from registry.exchanges import Feedback
 from registry.tenants import Tenant
 
@@ -244,9 +244,15 @@ class Retraining:
     def _carry_back(self, watcher: Watcher) -> None:
         plan: dict[str, Any] = watcher.memory["back"]
         tenant, adapter, digest = watcher.tenant, watcher.adapter, plan["digest"]
-        for alias in self._registry.aliases.of_adapter(tenant, adapter):
-            if alias.live == digest and alias.previous is not None:
-                self._registry.aliases.roll_back(tenant, alias.name)
+        try:
+            for alias in self._registry.aliases.of_adapter(tenant, adapter):
+                if alias.live == digest and alias.previous is not None:
+                    self._registry.aliases.roll_back(tenant, alias.name)
+        except (InvalidTransition, NotFound, NotServable) as error:  # gone since it was decided
+            log.warning("not rolled back", tenant=tenant, adapter=adapter, why=str(error))
+            watcher.memory.pop("back")
+            watcher.save()
+            return
         try:
             version = self._registry.versions.move(
                 digest, "rejected", {"rejected_because": plan["evidence"]["reason"]}

@@ -165,7 +165,7 @@ class Rollouts:
     ) -> None:
         for alias in aliases:
             if alias.live is not None:
-                self._registry.aliases.flip(alias.tenant, alias.name, challenger.digest)
+                self._flip(alias, challenger.digest)
         self._record(challenger, "promote", step.rule, {"reason": step.reason, **_shown(trial)})
         self._metrics.swaps_total.labels("promoted").inc()
 
@@ -204,8 +204,11 @@ class Rollouts:
             elif version.state == "live":
                 for alias in aliases:
                     if alias.live is not None and digest in (alias.canary, alias.shadow):
-                        self._registry.aliases.flip(alias.tenant, alias.name, digest)
+                        self._flip(alias, digest)
                 self._record(version, "promote", "rollout-finished", reason)
+
+    def _flip(self, alias: Alias, digest: str) -> None:
+        self._registry.aliases.flip(alias.tenant, alias.name, digest, at=self._clock())
 
     def _clear(self, aliases: Iterable[Alias], digest: str) -> None:
         for alias in aliases:

@@ -40,7 +40,8 @@ def situation_of(
         return Situation()  # it was replaced just now: what is known is of another
     last = watcher.memory.get("last_retrain")
     age_s = now - float(watcher.memory.get("since") or now)
-    went_before = any(a.live == watcher.live and a.previous is not None for a in aliases)
+    kept = {v.digest for v in versions if v.certificate and v.state in ("live", "retired")}
+    went_before = any(a.live == watcher.live and a.previous in kept for a in aliases)
     return Situation(
         drift=watcher.drifted,
         worse=watcher.worse,

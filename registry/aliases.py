@@ -112,8 +112,9 @@ class Aliases:
         """The aliases that point at an adapter's versions."""
         return [alias for alias in self.all(tenant) if alias.adapter == adapter]
 
-    def flip(self, tenant: str, name: str, digest: str) -> Alias:
-        """Make a version live in one transaction; the one before it stays as `previous`.
+    def flip(self, tenant: str, name: str, digest: str, *, at: float | None = None) -> Alias:
+        """Make a version live in one transaction; the one before it stays as `previous`. `at` is
+        the moment (seconds since the epoch), now if not given.
 
         The version's state becomes live; the old one's stays live until `retire` (requests that
         began on it are still draining). Raises NotFound, InvalidTransition.
@@ -133,7 +134,7 @@ class Aliases:
                 alias.previous = alias.live
                 alias.live = digest
                 alias.canary, alias.canary_weight = None, 0.0
-                alias.updated_at = now()
+                alias.updated_at = now() if at is None else at
             bump(session)
         return alias
 
