@@ -42,6 +42,9 @@ def gather(
         names = [registry.tenants.get(tenant).name]
     requests = registry.history.requests(since, tenant)
     step = step_of(until - (requests[0].at if requests else since))
+    served: dict[str, list[Past]] = {name: [] for name in names}
+    for past in requests:
+        served.setdefault(past.tenant, []).append(past)
     judged = registry.history.judgements(since, tenant)
     decisions = [d for d in registry.decisions.all(tenant) if d.created_at >= since]
     jobs = [job for job in registry.jobs.all(tenant) if job.created_at >= since]
@@ -55,10 +58,10 @@ def gather(
         "tenants": [
             {
                 "tenant": name,
-                **traffic([p for p in requests if p.tenant == name], price_per_million),
-                "over_time": over_time([p for p in requests if p.tenant == name], step),
+                **traffic(served[name], price_per_million),
+                "over_time": over_time(served[name], step),
                 "quality": quality([j for j in judged if j.tenant == name]),
-                "adapters": _adapters(registry, name, versions, requests, judged),
+                "adapters": _adapters(registry, name, versions, served[name], judged),
                 "decisions": [_decision(d, versions) for d in decisions if d.tenant == name],
                 "jobs": [_job(job, versions) for job in jobs if job.tenant == name],
             }
@@ -124,11 +127,11 @@ def _adapters(
     judged: Sequence[Judgement],
 ) -> list[dict[str, Any]]:
     told = []
+    served = Counter(past.digest for past in requests)
     for adapter in registry.adapters.all():
         if adapter.tenant != tenant:
             continue
         own = [v for v in versions if (v.tenant, v.adapter) == (tenant, adapter.name)]
-        served = Counter(past.digest for past in requests if past.tenant == tenant)
         live = {a.live: a.name for a in registry.aliases.of_adapter(tenant, adapter.name) if a.live}
         waiting = registry.exchanges.corrections(tenant, adapter.name)
         told.append(
