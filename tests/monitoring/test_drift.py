@@ -147,3 +147,16 @@ def test_the_shift_of_the_acme_example_is_found_and_its_ordinary_tickets_are_not
     assert detector.crossed_at is None, detector.evidence()
     _run(detector, shifted[:200])
     assert detector.established, detector.evidence()
+
+
+@pytest.mark.parametrize(("span_s", "alarmed"), [(0.0, True), (86_400.0, False)])
+def test_a_rhythm_of_the_day_is_ordinary_once_the_reference_holds_both(
+    span_s: float, alarmed: bool
+) -> None:
+    detector = Detector(DriftSettings(reference=100, reference_span_s=span_s))
+    rng = Random(5)
+    for number in range(1200):
+        at = number * 172.8  # five hundred a day
+        share = 0.6 if at % 86_400.0 > 64_800.0 else 0.1  # at night, of another sort of tickets
+        detector.see(rng.choice(pool(new=rng.random() < share)), at=at)
+    assert (detector.crossed_at is not None) is alarmed, detector.evidence()
