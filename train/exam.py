@@ -167,20 +167,28 @@ def _tokens(engine: Engine, model: str, row: Row) -> tuple[list[int], int] | Non
 
 
 def spent(given: Sequence[Answer], price_per_million: float | None = None) -> dict[str, Any]:
-    """Latency in ms, tokens per request and, where a million tokens have a price, its cost."""
-    times = np.array([answer.latency_ms for answer in given])
+    """Milliseconds to the whole answer (`latency_ms`), to its first token (`ttft_ms`) and from one
+    token to the next (`inter_token_ms`, where answers have two or more), tokens per request and,
+    where a million tokens have a price, its cost."""
     tokens = [answer.prompt_tokens + answer.completion_tokens for answer in given]
     found: dict[str, Any] = {
-        "latency_ms": {
-            "mean": round(float(times.mean()), 2),
-            "p50": round(float(np.percentile(times, 50)), 2),
-            "p95": round(float(np.percentile(times, 95)), 2),
-        },
+        "latency_ms": _times([answer.latency_ms for answer in given]),
         "tokens_per_request": round(sum(tokens) / len(tokens), 2),
     }
+    for name in ("ttft_ms", "inter_token_ms"):
+        times = [value for answer in given if (value := getattr(answer, name)) is not None]
+        found[name] = _times(times) if times else None
     if price_per_million is not None:
         found["cost_per_request"] = found["tokens_per_request"] * price_per_million / 1e6
     return found
+
+
+def _times(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": round(float(np.mean(values)), 2),
+        "p50": round(float(np.percentile(values, 50)), 2),
+        "p95": round(float(np.percentile(values, 95)), 2),
+    }
 
 
 def perplexity(engine: Engine, model: str, texts: Sequence[tuple[Sequence[int], int]]) -> float:

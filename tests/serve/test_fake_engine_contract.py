@@ -5,6 +5,7 @@ Names of fields, status codes, error bodies and the order of a stream; not the w
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 from registry.names import served_name
 from tests.fake_engine import FakeEngine
 from tests.serve.making import BASE, KEY
+from train.engine import Engine
 
 MESSAGES = [{"role": "user", "content": "the invoice was wrong again"}]
 
@@ -157,6 +159,18 @@ async def test_a_stream_is_role_then_text_then_usage_then_done(target: Target) -
     assert chunks[-2]["choices"][0]["finish_reason"] in ("stop", "length")
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+
+async def test_an_exam_reads_text_tokens_and_times_off_a_stream(target: Target) -> None:
+    client = Engine(target.url, KEY)
+    (given,) = await asyncio.to_thread(client.answer, target.adapter, [MESSAGES], max_tokens=4)
+    _, whole = await target.chat(model=target.adapter, temperature=0)
+
+    assert given.text == whole["choices"][0]["message"]["content"]
+    assert given.prompt_tokens == whole["usage"]["prompt_tokens"]
+    assert given.completion_tokens == whole["usage"]["completion_tokens"]
+    assert given.ttft_ms is not None and 0 < given.ttft_ms <= given.latency_ms
+    assert (given.inter_token_ms is None) == (given.completion_tokens < 2)
 
 
 async def test_a_stream_without_the_option_has_no_usage(target: Target) -> None:

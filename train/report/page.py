@@ -50,6 +50,7 @@ $details
 </article>
 """)
 _Z = 1.959964  # two-sided 95 %
+_SYSTEMS = ("base_zero_shot", "base_few_shot", "parent", "adapter")
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,16 @@ def _version(name: str, judged: Judged) -> str:
 def _spent(evaluation: Mapping[str, Any]) -> list[str]:
     """What each system took of an engine, if one was asked."""
     rows = []
-    for system in ("base_zero_shot", "base_few_shot", "parent", "adapter"):
+    for system in _SYSTEMS:
         figures = evaluation.get(system) or {}
         if latency := figures.get("latency_ms"):
             times = [latency[name] for name in ("mean", "p50", "p95")]
+            first, between = figures.get("ttft_ms") or {}, figures.get("inter_token_ms") or {}
+            times += [first.get("p50"), first.get("p95"), between.get("mean")]
             tokens = figures.get("tokens_per_request")
             rows.append([system.replace("_", " "), *times, tokens, figures.get("cost_per_request")])
     columns = ["system", "latency mean, ms", "latency p50, ms", "latency p95, ms"]
+    columns += ["first token p50, ms", "first token p95, ms", "between tokens, ms"]
     columns += ["tokens a request", "cost a request"]
     return ["<h3>Time and tokens</h3>", _table(columns, rows)] if rows else []
 
