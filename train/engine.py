@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPException
 from typing import Any, TypeVar
 
@@ -33,7 +34,9 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         """None: the redirect is an HTTP error like any other."""
 
 
-_OPENER = urllib.request.build_opener(_Stay)
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_Stay)
 
 
 class EngineError(Exception):
@@ -201,7 +204,7 @@ class Engine:
             self.url.rstrip("/") + path, json.dumps(body).encode(), headers
         )
         try:
-            with _OPENER.open(request, timeout=self.timeout) as response:
+            with _opener().open(request, timeout=self.timeout) as response:
                 yield response
         except urllib.error.HTTPError as error:
             with error:

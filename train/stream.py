@@ -49,7 +49,8 @@ def read(lines: Iterable[bytes], started: float) -> Streamed:
     be scored as one. ValueError for an event that is no JSON.
     """
     text: list[str] = []
-    model, usage, finish = None, {}, None
+    usage: dict[str, Any] = {}
+    model = finish = None
     first = end = 0.0
     for line in lines:
         name, _, data = line.strip().partition(b":")
@@ -59,8 +60,12 @@ def read(lines: Iterable[bytes], started: float) -> Streamed:
         if data.strip() == b"[DONE]":
             if finish in (None, "abort"):
                 raise BrokenStream("the answer was given up: the stream says not why it ended")
-            counts = (int(usage.get(f"{what}_tokens") or 0) for what in ("prompt", "completion"))
-            return Streamed(model, "".join(text), *counts, first or end, end, now)
+            prompt, completion = (
+                int(usage.get(f"{what}_tokens") or 0) for what in ("prompt", "completion")
+            )
+            return Streamed(
+                model, "".join(text), prompt, completion, first or end, end, latency_ms=now
+            )
         event = json.loads(data)
         if not isinstance(event, dict) or event.get("error"):
             raise BrokenStream(f"the stream broke off: {data.decode('utf-8', 'replace')[:2000]}")

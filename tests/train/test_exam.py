@@ -8,14 +8,13 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from tests.answering import answering
 from tests.fake_engine import FakeEngine
 from train.answers import Answers
 from train.engine import Answer, Engine, EngineError
@@ -62,22 +61,6 @@ def exam(count: int = 40) -> Exam:
 
 def engine_with(**options: Any) -> FakeEngine:
     return FakeEngine(adapters={SERVED}, answer=knows, **options)
-
-
-@asynccontextmanager
-async def answering(
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-) -> AsyncIterator[str]:
-    """The address of a server that gives every request to `handler`."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 async def test_an_adapter_that_knows_more_than_the_base_is_promoted() -> None:

@@ -12,7 +12,7 @@ from html import escape
 from string import Template
 from typing import Any
 
-from train.comparison import COLUMNS, compare
+from train.comparison import COLUMNS, SYSTEMS, by_field, compare
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -50,7 +50,6 @@ $details
 </article>
 """)
 _Z = 1.959964  # two-sided 95 %
-_SYSTEMS = ("base_zero_shot", "base_few_shot", "parent", "adapter")
 
 
 @dataclass(frozen=True)
@@ -121,12 +120,14 @@ def _version(name: str, judged: Judged) -> str:
         given = sorted({got for row in confusion.values() for got in row})
         cells = [[want, *(row.get(got, "") for got in given)] for want, row in confusion.items()]
         details += ["<h3>Expected (rows) and given</h3>", _table(["", *given], cells)]
+    details += _fields(evaluation)
     plain = [[key, value] for key, value in metrics.items() if not isinstance(value, dict | list)]
     if plain:
         details += ["<h3>Figures</h3>", _table(["", ""], plain)]
     if wrong := (evaluation.get("adapter") or {}).get("wrong"):
         lines = ", ".join(map(str, wrong))
         details.append(f"<p>Wrong on lines {escape(lines)} of the file (the first 20).</p>")
+    details += _judge(evaluation.get("judge"))
     details += _spent(evaluation)
     details += _against(judged.reasons)
     return _VERSION.substitute(
@@ -137,10 +138,48 @@ def _version(name: str, judged: Judged) -> str:
     )
 
 
+def _fields(evaluation: Mapping[str, Any]) -> list[str]:
+    """JSON answers field by field, the adapter's worst first."""
+    rows = by_field(evaluation)
+    systems = [name for name in SYSTEMS if rows and name in rows[0]]
+    columns = ["field", "n", *(f"{name}, {what}" for name in systems for what in ("exact", "F1"))]
+    cells = [
+        [row["field"], row["n"], *(row[name][what] for name in systems for what in ("exact", "f1"))]
+        for row in rows
+    ]
+    return ["<h3>By field, the worst first</h3>", _table(columns, cells)] if rows else []
+
+
+def _judge(found: Mapping[str, Any] | None) -> list[str]:
+    """What the judge of texts thinks of each system, or why it was not to be asked."""
+    if not found:
+        return []
+    title = f"<h3>Judged by {escape(str(found['model']))}</h3>"
+    if found["error"]:
+        return [title, f"<p>No score: {escape(str(found['error']))}</p>"]
+    rows = [
+        [system.replace("_", " "), figures["score"], figures["n"], figures["unreadable"]]
+        for system, figures in found["systems"].items()
+    ]
+    note = (
+        f"{found['answers']} different answers on {found['rows']} rows; {found['unreadable']} "
+        f"replies could not be read. {_agreement(found['agreement'])}"
+    )
+    table = _table(["system", "score", "rows", "unreadable"], rows)
+    return [title, table, f"<p>{escape(note)}</p>"]
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found["spearman"] is None:
+        return "There are too few scores to hold against the automatic one."
+    rank, n = found["spearman"], found["n"]
+    return f"Rank correlation with the automatic score: {rank:.2f} on {n} answers (Spearman)."
+
+
 def _spent(evaluation: Mapping[str, Any]) -> list[str]:
     """What each system took of an engine, if one was asked."""
     rows = []
-    for system in _SYSTEMS:
+    for system in SYSTEMS:
         figures = evaluation.get(system) or {}
         if latency := figures.get("latency_ms"):
             times = [latency[name] for name in ("mean", "p50", "p95")]
