@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry.versions import Version
     from train.engine import Engine
     from train.general import General
+    from train.judge import Judge
     from train.rows import Row
 
 EXIT = {"promote": 0, "reject": 1, "insufficient": 3}
@@ -66,6 +67,18 @@ def evaluate(
     price: Annotated[
         float | None, typer.Option(help="Of a million tokens, for the cost.", min=0.0)
     ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            help="An OpenAI-compatible server that scores texts; it gets the rows. Its key is "
+            "SWITCHYARD_WORKER_JUDGE_API_KEY."
+        ),
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="The judge's model.")] = None,
+    judge_rubric: Annotated[
+        str | None, typer.Option(help="What its scores from 1 to 5 stand for.")
+    ] = None,
+    judge_limit: Annotated[int, typer.Option(help="At most so many rows are judged.", min=1)] = 100,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,6 +89,7 @@ def evaluate(
     from train.exam import examine, prepare
     from train.forgetting import max_forgetting as allowed
 
+    judge = _judge(judge_url, judge_model, judge_rubric, judge_limit)
     rows = _rows(data, limit)
     shots = _rows(examples, limit) if examples is not None else []
     with opened(context) as registry:
@@ -85,6 +99,12 @@ def evaluate(
         asked = _engine(context, registry, found, engine)
         chats = _general(context, registry, found, general)
     allowance = allowed(answers) if max_forgetting is None else max_forgetting
+    wanted = Answers.of(answers, [row.answer for row in (*shots, *rows)])
+    if judge is not None and wanted.kind != "text":
+        raise NotEvaluated(
+            f"{found.adapter} answers with {wanted.kind}: a judge is asked about texts only; leave "
+            "--judge-url out"
+        )
     base = str(found.manifest["base"])
     matters = agreed(answers) if min_effect is None else min_effect
     systems = {"base_zero_shot": base, "base_few_shot": base if shots else None,
@@ -94,18 +114,21 @@ def evaluate(
         exam = prepare(
             rows,
             shots,
-            Answers.of(answers, [row.answer for row in (*shots, *rows)]),
+            wanted,
             few_shot=few_shot,
             max_tokens=max(asked.count(base, row.answer) for row in rows) + _SPARE_TOKENS,
             min_effect=matters,
             general=chats,
             max_forgetting=allowance,
         )
-        with _progress(len(rows) * sum(bool(m) for m in systems.values()), quiet=as_json) as told:
+        judged_rows = 0 if judge is None else min(len(rows), judge.limit)
+        steps = (len(rows) + judged_rows) * sum(bool(m) for m in systems.values())
+        with _progress(steps, quiet=as_json) as told:
             evaluation = examine(
                 exam.asking({name: model for name, model in systems.items() if model}, price),
                 asked,
                 told=told,
+                judge=judge,
             )
     except EngineError as error:
         raise NotEvaluated(f"the engine could not be asked: {error}") from None
@@ -123,7 +146,7 @@ def _show(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    from cli.evaluations import emit_table
+    from cli.evaluations import emit_fields, emit_judge, emit_table
     from train.report.forgot import forgot
     from train.report.page import Judged, page, side_by_side
 
@@ -147,6 +170,8 @@ def _show(
         )
         return
     emit_table(side_by_side(versions))
+    emit_fields(figures)
+    emit_judge(figures.get("judge"))
     if line := forgot(figures):
         print(line)
     print(f"{version.served_name}: {judged.verdict}. {judged.reasons['summary']}")
@@ -226,6 +251,20 @@ def _engine(
             f"no engine for {base} is ready: start one (`switchyard up`), or name one by --engine"
         )
     return Engine(url, os.environ.get("SWITCHYARD_ENGINE_API_KEY") or home.engine_key())
+
+
+def _judge(url: str | None, model: str | None, rubric: str | None, limit: int) -> Judge | None:
+    """Raises typer.BadParameter."""
+    from train.judge import KEY, RUBRIC, Judge
+
+    if url is None and model is None:
+        return None
+    if url is None or model is None:
+        raise typer.BadParameter("--judge-url and --judge-model go together")
+    try:
+        return Judge(url, model, rubric or RUBRIC, limit, os.environ.get(KEY))
+    except ValueError as error:
+        raise typer.BadParameter(f"--judge-url: {error}") from None
 
 
 def _progress(total: int, *, quiet: bool) -> Any:

@@ -67,6 +67,48 @@ def emit_table(rows: list[dict[str, Any]]) -> None:
     )
 
 
+def emit_fields(evaluation: dict[str, Any], most: int = 20) -> None:
+    """JSON answers field by field, the worst first; nothing for answers of another kind."""
+    from train.comparison import SYSTEMS, by_field
+
+    rows = by_field(evaluation)
+    if not rows:
+        return
+    systems = [name for name in SYSTEMS if name in rows[0]]
+    lines = [
+        {"field": row["field"], "n": row["n"]}
+        | {
+            f"{name}, {shown}": row[name][what]
+            for name in systems
+            for what, shown in (("exact", "exact"), ("f1", "F1"))
+        }
+        for row in rows
+    ]
+    columns = [name.replace("_", " ") for name in lines[0]]
+    cells = [[render.cell(value) for value in _rounded(line).values()] for line in lines]
+    more = f", {most} of {len(rows)}" if len(rows) > most else ""
+    render.table(columns, cells[:most], title=f"by field, the worst first{more}")
+
+
+def emit_judge(found: dict[str, Any] | None) -> None:
+    """What the judge of texts thinks, in a line; nothing where there is none."""
+    if not found:
+        return
+    if found["error"]:
+        print(f"the judge {found['model']} gave no score: {found['error']}")
+        return
+    scores = ", ".join(
+        f"{name.replace('_', ' ')} {render.cell(figures['score'])}"
+        for name, figures in found["systems"].items()
+    )
+    rank = found["agreement"]["spearman"]
+    print(
+        f"judged by {found['model']} on {found['rows']} rows: {scores}; {found['unreadable']} of "
+        f"{found['answers']} replies unreadable; Spearman with the automatic score "
+        f"{render.cell(rank)}"
+    )
+
+
 def title(version: Version) -> str:
     """What made it, and which one it is: `dora, rank 16, 3f9c2b7a1d04`."""
     training: dict[str, Any] = version.manifest.get("training", {})

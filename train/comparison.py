@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 COLUMNS = ("system", "score", "exact", "valid", "perplexity", "n", "error")
+SYSTEMS = ("base_zero_shot", "base_few_shot", "parent", "adapter")
+"""Who may be measured on the same rows, in the order of a table."""
 _BASELINES = {"base_zero_shot": "base", "base_few_shot": "base, few-shot"}
 
 
@@ -31,6 +33,29 @@ def compare(evaluations: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
             fit = _perplexity(evaluation, "adapter")
             table.append(_row(name, evaluation["adapter"], fit, error))
     return table
+
+
+def by_field(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An evaluation of JSON answers, field by field, the adapter's worst first: `field`, `n` (how
+    many answers should have it) and each system's {"exact", "f1"}, by the system's name. Empty for
+    answers of another kind; figures of older versions have no "exact" and no "n"."""
+    systems = {
+        name: found
+        for name in SYSTEMS
+        if isinstance(found := _metrics(evaluation, name).get("fields"), Mapping)
+    }
+    table = []
+    for path, ours in systems.get("adapter", {}).items():
+        row: dict[str, Any] = {"field": path, "n": ours.get("n")}
+        for name, fields in systems.items():
+            figures = fields.get(path) or {}
+            row[name] = {"exact": figures.get("exact"), "f1": figures.get("f1")}
+        table.append((ours["f1"], -ours["support"], path, row))
+    return [row for *_, row in sorted(table, key=lambda item: item[:3])]
+
+
+def _metrics(evaluation: Mapping[str, Any], system: str) -> Mapping[str, Any]:
+    return (evaluation.get(system) or {}).get("metrics") or {}
 
 
 def _row(

@@ -7,7 +7,7 @@ Knows nothing about who answered, nor how: a model in memory (train.evaluate) or
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,12 +24,14 @@ SLICE = "slice"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of each system, row by row, and the figures that are kept with the version.
+    """Scores of each system, row by row, and the figures that are kept with the version. `guards`
+    has further scores that may not get worse, by name and system; None where a row has none.
     `forgetting` is what the adapter forgot, where that was measured."""
 
     rows: list[Row]
     scores: dict[str, list[Score]]
     figures: dict[str, Any] = field(default_factory=dict)
+    guards: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
     forgetting: Forgetting | None = None
 
     def beside(self, forgetting: Forgetting | None) -> Evaluation:
@@ -46,9 +48,9 @@ class Evaluation:
         `min_effect` is the smallest gain that matters, 0 to 1 (train.verdict's own if None).
 
         What may not get worse beside the score: the share of valid answers, a record's fields, the
-        score on the rows of each `slice`, and, by more than is allowed, perplexity on the general
-        set. Not the score on the rows of each label: a base that says the same label to everything
-        is perfect there.
+        guards, the score on the rows of each `slice`, and, by more than is allowed, perplexity on
+        the general set. Not the score on the rows of each label: a base that says the same label to
+        everything is perfect there.
         """
         baselines = {
             name: self.values(name) for name in self.scores if name not in ("adapter", "parent")
@@ -59,10 +61,11 @@ class Evaluation:
             for name in dict.fromkeys(names)
             if isinstance(name, str)
         }
-        metrics = {
+        metrics: dict[str, Mapping[str, Sequence[float | None]]] = {
             "valid": {
                 name: [float(score.valid) for score in found] for name, found in self.scores.items()
-            }
+            },
+            **self.guards,
         }
         if self.figures["kind"] == "json":
             metrics["fields"] = {

@@ -23,6 +23,8 @@ from train.engine import Answer, Engine, EngineError
 from train.evaluation import Evaluation, choose_examples, crowd
 from train.forgetting import Forgetting, through
 from train.general import General
+from train.judge import KEY as JUDGE_KEY
+from train.judge import Judge, opinion
 from train.metrics import measure
 from train.rows import Row
 
@@ -110,9 +112,11 @@ def examine(
     engine: Engine,
     tell: Callable[[str], None] = lambda _: None,
     told: Callable[[], None] = lambda: None,
+    judge: Judge | None = None,
 ) -> Evaluation:
-    """Ask every system every row and score the answers. Raises EngineError, also when a system
-    can't be asked; only base_few_shot is left out where the examples don't fit (HTTP 400)."""
+    """Ask every system every row and score the answers; texts are shown to the judge too, if there
+    is one, who may not be reached. Raises EngineError, also when a system can't be asked; only
+    base_few_shot is left out where the examples don't fit (HTTP 400)."""
     if "adapter" not in exam.systems or not exam.rows:
         raise ValueError("An exam needs rows and a system called adapter")
     answers, lines = exam.answers, [row.line for row in exam.rows]
@@ -121,7 +125,7 @@ def examine(
         "kind": answers.kind, "through": "engine", "n": len(exam.rows),
         "parent": None, FEW_SHOT: None, "seconds": {},
     }  # fmt: skip
-    scores = {}
+    scores, said = {}, {}
     turns = [m for row in exam.shots for m in row.messages if m["role"] != "system"]
     for system, model in exam.systems.items():
         if system == FEW_SHOT and not turns:
@@ -136,7 +140,7 @@ def examine(
             if system == FEW_SHOT and error.status == 400:
                 continue
             raise
-        texts = [answer.text for answer in given]
+        texts = said[system] = [answer.text for answer in given]
         scores[system] = [answers.score(t, e) for t, e in zip(texts, expected, strict=True)]
         figures["seconds"][system] = round(time.monotonic() - started, 2)
         figures[system] = {
@@ -149,7 +153,14 @@ def examine(
             figures[system]["examples"] = len(exam.shots)
     tell("perplexity")
     figures["perplexity"] = _perplexities(exam, engine)
-    evaluation = Evaluation(exam.rows, scores, figures)
+    guards = {}
+    if judge is not None and exam.kind == "text":
+        tell("judge")
+        values = {system: [score.value for score in found] for system, found in scores.items()}
+        found = opinion(judge, exam.rows, said, values, told)
+        figures["judge"] = found.figures
+        guards = {"judge": found.scores} if found.scores else {}
+    evaluation = Evaluation(exam.rows, scores, figures, guards)
     if not exam.general or "base_zero_shot" not in exam.systems:
         return evaluation
     tell("general")
@@ -199,20 +210,28 @@ def _tokens(engine: Engine, model: str, row: Row) -> tuple[list[int], int] | Non
 
 
 def spent(given: Sequence[Answer], price_per_million: float | None = None) -> dict[str, Any]:
-    """Latency in ms, tokens per request and, where a million tokens have a price, its cost."""
-    times = np.array([answer.latency_ms for answer in given])
+    """Milliseconds to the whole answer (`latency_ms`), to its first token (`ttft_ms`) and from one
+    token to the next (`inter_token_ms`, where answers have two or more), tokens per request and,
+    where a million tokens have a price, its cost."""
     tokens = [answer.prompt_tokens + answer.completion_tokens for answer in given]
     found: dict[str, Any] = {
-        "latency_ms": {
-            "mean": round(float(times.mean()), 2),
-            "p50": round(float(np.percentile(times, 50)), 2),
-            "p95": round(float(np.percentile(times, 95)), 2),
-        },
+        "latency_ms": _times([answer.latency_ms for answer in given]),
         "tokens_per_request": round(sum(tokens) / len(tokens), 2),
     }
+    for name in ("ttft_ms", "inter_token_ms"):
+        times = [value for answer in given if (value := getattr(answer, name)) is not None]
+        found[name] = _times(times) if times else None
     if price_per_million is not None:
         found["cost_per_request"] = found["tokens_per_request"] * price_per_million / 1e6
     return found
+
+
+def _times(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": round(float(np.mean(values)), 2),
+        "p50": round(float(np.percentile(values, 50)), 2),
+        "p95": round(float(np.percentile(values, 95)), 2),
+    }
 
 
 def perplexity(engine: Engine, model: str, texts: Sequence[tuple[Sequence[int], int]]) -> float:
@@ -233,10 +252,12 @@ def exam_after(
     adapter: str,
     parent: str | None = None,
     price_per_million: float | None = None,
+    judge: Judge | None = None,
 ) -> bool:
     """Complete FOLDER's exam.json, which train.run left, with the engine and what it calls base,
-    adapter and parent; whether there is an exam to run. What is to be asked must be in the store;
-    then comes `python -m train.exam FOLDER`, which leaves exam-outcome.json."""
+    adapter and parent, and with the judge of texts (not its key); whether there is an exam to run.
+    What is to be asked must be in the store; then comes `python -m train.exam FOLDER`, which leaves
+    exam-outcome.json."""
     path = folder / "exam.json"
     if not path.exists():
         return False
@@ -244,7 +265,8 @@ def exam_after(
     systems = {"base_zero_shot": base, FEW_SHOT: base, "parent": parent, "adapter": adapter}
     value["systems"] = {name: model for name, model in systems.items() if model}
     value["price_per_million"] = price_per_million
-    path.write_text(json.dumps({**value, "engine_url": engine_url}), encoding="utf-8")
+    value |= {"engine_url": engine_url, "judge": None if judge is None else judge.json()}
+    path.write_text(json.dumps(value), encoding="utf-8")
     return True
 
 
@@ -252,10 +274,12 @@ def main(folder: Path) -> int:
     """Run the exam in `folder`: 0 with exam-outcome.json, in which an error is told too."""
     value = json.loads((folder / "exam.json").read_text(encoding="utf-8"))
     engine = Engine(value.pop("engine_url"), os.environ.get(KEY))
+    asked = value.pop("judge", None)
+    judge = None if asked is None else Judge(**asked, key=os.environ.get(JUDGE_KEY))
     exam = Exam.load(value)
     outcome: dict[str, Any]
     try:
-        evaluation = examine(exam, engine)
+        evaluation = examine(exam, engine, judge=judge)
     except EngineError as error:
         outcome = {"error": {"code": "engine", "message": str(error), "param": None}}
     else:

@@ -21,6 +21,7 @@ from registry.errors import NotFound, RegistryError
 from registry.job import Job
 from registry.names import served_name
 from train.exam import KEY, exam_after
+from train.judge import KEY as JUDGE_KEY
 from train.settings import WorkerSettings
 
 _log = structlog.get_logger()
@@ -101,10 +102,13 @@ def begin(
         adapter=served_name(job.adapter, digest),
         parent=_parent(registry, outcome),
         price_per_million=settings.price_per_million,
+        judge=settings.judge,
     )
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     if settings.engine_api_key:
         environment[KEY] = settings.engine_api_key
+    if settings.judge_api_key:
+        environment[JUDGE_KEY] = settings.judge_api_key
     with (folder / "exam.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "train.exam", str(folder)],

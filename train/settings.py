@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from train.judge import Judge
 
 SHIPPED_BASE = Path(__file__).parent / "base" / "switchyard-tiny"
 
@@ -56,6 +59,16 @@ class WorkerSettings:
     """Opens the engine; never shown."""
     price_per_million: float | None = field(default=None, metadata=_between(0, 1e9))
     """What a million tokens cost, in your money, for the figures of an exam."""
+    judge_url: str | None = None
+    """An OpenAI-compatible server that gets the held-out questions, references and answers of texts
+    and scores them; None means that nobody is asked."""
+    judge_model: str | None = None
+    judge_api_key: str | None = field(default=None, repr=False)
+    """Opens the judge; never shown."""
+    judge_rubric: str | None = None
+    """What the scores from 1 to 5 stand for, in place of the usual words."""
+    judge_limit: int = field(default=100, metadata=_between(1, 10_000))
+    """Held-out rows that are judged, at most, of each job."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = field(default=8083, metadata=_between(0, 65535))
 
@@ -68,6 +81,24 @@ class WorkerSettings:
 
         if self.general is not None and not self.general.is_file():
             raise ValueError(f"general={str(self.general)!r} is not a file: expected JSON Lines")
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("judge_url and judge_model go together: expected both or neither")
+        _ = self.judge  # a bad address is known at the start, not after a training
+
+    @property
+    def judge(self) -> Judge | None:
+        """Whom the settings name, if anybody."""
+        if self.judge_url is None or self.judge_model is None:
+            return None
+        from train.judge import RUBRIC, Judge
+
+        return Judge(
+            self.judge_url,
+            self.judge_model,
+            self.judge_rubric or RUBRIC,
+            self.judge_limit,
+            self.judge_api_key,
+        )
 
     @property
     def base_name(self) -> str:

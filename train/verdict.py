@@ -25,6 +25,7 @@ MIN_EFFECT = 0.05
 RESAMPLES = 4000
 
 Systems = Mapping[str, Sequence[float]]
+Metrics = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def decide(
     *,
     clusters: Sequence[object] | None = None,
     slices: Mapping[str, Sequence[bool]] | None = None,
-    metrics: Mapping[str, Systems] | None = None,
+    metrics: Metrics | None = None,
     guards: Sequence[Guard] = (),
     min_effect: float = MIN_EFFECT,
     resamples: int = RESAMPLES,
@@ -178,9 +179,10 @@ def decide(
     of `min_effect` would have shown. insufficient: anything between, with the rows that settle it.
 
     `clusters` names each row's conversation; `slices` says which rows are in each, `metrics` has
-    further scores of the systems "adapter", "parent" and the baselines' names. Slices, metrics and
-    `guards` can cost an adapter its promotion and never earn it: so promote's error is that of the
-    primary score alone, however many there are. Gains on the whole, losses on the whole, and losses
+    further scores of the systems "adapter", "parent" and the baselines' names, None where a row has
+    none. Slices, metrics and `guards` can cost an adapter its promotion and never earn it: so
+    promote's error is that of the primary score alone, however many there are. Gains on the whole,
+    losses on the whole, and losses
     elsewhere are three families; Holm keeps each at LEVEL. `resamples` 0 leaves out the intervals.
     """
     n = len(adapter)
@@ -268,19 +270,27 @@ def _parts(
     against: Systems,
     clusters: Sequence[object] | None,
     slices: Mapping[str, Sequence[bool]],
-    metrics: Mapping[str, Systems],
+    metrics: Metrics,
 ) -> dict[tuple[str, str, str], Comparison]:
     """(slices or metrics, which, rival) → comparison. A slice of fewer than FEWEST rows is left
-    out: it shows nothing, and would cost the others their power."""
+    out: it shows nothing, and would cost the others their power. So is a metric that fewer rows
+    have of both."""
     found: dict[tuple[str, str, str], Comparison] = {}
+
+    def add(kind: str, part: str, rival: str, ours: Sequence[Any], theirs: Sequence[Any],
+            inside: Sequence[bool]) -> None:  # fmt: skip
+        if sum(inside) >= FEWEST:
+            within = None if clusters is None else list(compress(clusters, inside))
+            mine, other = (list(compress(values, inside)) for values in (ours, theirs))
+            found[kind, part, rival] = compare(mine, other, within)
+
     for rival, scores in against.items():
         for part, inside in slices.items():
-            if sum(inside) >= FEWEST:
-                ours, theirs = (list(compress(values, inside)) for values in (adapter, scores))
-                within = None if clusters is None else list(compress(clusters, inside))
-                found["slices", part, rival] = compare(ours, theirs, within)
+            add("slices", part, rival, adapter, scores, inside)
         for metric, systems in metrics.items():
-            found["metrics", metric, rival] = compare(systems["adapter"], systems[rival], clusters)
+            ours, theirs = systems["adapter"], systems[rival]
+            both = [a is not None and b is not None for a, b in zip(ours, theirs, strict=True)]
+            add("metrics", metric, rival, ours, theirs, both)
     return found
 
 

@@ -162,3 +162,94 @@ def test_what_is_no_row_and_an_engine_that_is_not_there_are_told(
     assert "bad.jsonl" in ended.stderr
     ended = switchyard("evaluate", version.short, "-t", "acme", "--data", rows, code=2)
     assert "no engine for switchyard-tiny is ready" in ended.stderr
+
+
+@pytest.fixture
+def contracts(tmp_path: Path) -> Path:
+    path = tmp_path / "contracts.jsonl"
+    lines = [
+        {"prompt": f"{row(n)['prompt']} {n}", "completion": json.dumps({"party": "A", "days": n})}
+        for n in range(40)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+async def test_fields_are_shown_worst_first_with_base_and_version_side_by_side(
+    switchyard: Switchyard, version: Version, contracts: Path
+) -> None:
+    def answer(model: str, messages: list[dict[str, Any]]) -> str:
+        return json.dumps({"party": "A" if model == version.served_name else "B", "days": 3})
+
+    async with FakeEngine(adapters={version.served_name}, answer=answer) as served:
+        command = ("evaluate", version.short, "-t", "acme", "--engine", served.url)
+        said = await asyncio.to_thread(
+            lambda: switchyard(*command, "--data", contracts, code=3).stdout
+        )
+    table = said.partition("by field, the worst first")[2]
+    assert table.index("days") < table.index("party")
+    cells = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line.strip()}
+    # n, then exact and F1 of the base and of the version
+    assert cells["party"] == ["40", "0.000", "0.000", "1.000", "1.000"]
+    assert cells["days"] == ["40", *["0.025"] * 4]
+
+
+@pytest.fixture
+def replies(tmp_path: Path) -> Path:
+    path = tmp_path / "replies.jsonl"
+    lines = [{**row(n), "completion": f"{row(n)['prompt']} on its way"} for n in range(40)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+async def test_texts_are_shown_to_a_judge_whose_key_is_in_the_environment(
+    switchyard: Switchyard,
+    version: Version,
+    replies: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def speak(model: str, messages: list[dict[str, Any]]) -> str:
+        known = f"{messages[-1]['content']} on its way"
+        return known if model == version.served_name else "sorry"
+
+    def grade(_: str, messages: list[dict[str, Any]]) -> str:
+        material = json.loads(messages[-1]["content"])
+        return json.dumps({"score": 5}) if material["answer"] != "sorry" else "no idea"
+
+    monkeypatch.setenv("SWITCHYARD_WORKER_JUDGE_API_KEY", "sk-of-the-judge")
+    page = tmp_path / "report.html"
+    engine = FakeEngine(adapters={version.served_name}, answer=speak)
+    judge = FakeEngine(base="judge-1", answer=grade, api_key="sk-of-the-judge")
+    async with engine, judge:
+        command = ("evaluate", version.short, "-t", "acme", "--engine", engine.url)
+        words = ("--data", replies, "--judge-url", f"{judge.url}/v1", "--judge-model", "judge-1")
+        more = ("--judge-limit", 20, "--html", page)
+        said = await asyncio.to_thread(lambda: switchyard(*command, *words, *more).output)
+    assert "judged by judge-1 on 20 rows: base zero shot –, adapter 1" in said
+    assert "20 of 40 replies unreadable" in said
+    text = page.read_text()
+    assert "Judged by judge-1" in text and "20 replies could not be read" in text
+    assert "sk-of-the-judge" not in said + text
+
+
+async def test_a_judge_that_is_not_there_is_told_and_changes_no_verdict(
+    switchyard: Switchyard, version: Version, replies: Path
+) -> None:
+    judge = ("--judge-url", "http://127.0.0.1:9", "--judge-model", "judge-1")
+    said = await ask(switchyard, version, BASE, "--data", replies, *judge, "--limit", 5, code=3)
+    assert "the judge judge-1 gave no score: http://127.0.0.1:9" in said
+
+
+async def test_a_judge_is_not_asked_about_labels_nor_without_a_model(
+    switchyard: Switchyard, version: Version, rows: Path
+) -> None:
+    judge = ("--judge-url", "http://127.0.0.1:9")
+    async with engine(version, knowing=BASE) as served:
+        command = ("evaluate", version.short, "-t", "acme", "--engine", served.url, "--data", rows)
+        both = (*command, *judge, "--judge-model", "m")
+        labels = await asyncio.to_thread(lambda: switchyard(*both, code=2))
+        alone = await asyncio.to_thread(lambda: switchyard(*command, *judge, code=2))
+        assert served.asked() == []
+    assert "a judge is asked about texts only" in labels.stderr
+    assert "go together" in alone.stderr

@@ -81,6 +81,7 @@ def engine_and_memory_agree(evaluation: dict[str, Any]) -> None:
         # A near-tie may fall to either side: one answer of all, at most.
         assert abs(found["score"] - memory[system]) <= 1 / found["n"] + 1e-6, system
         assert found["latency_ms"]["p95"] >= found["latency_ms"]["p50"] > 0
+        assert 0 < found["ttft_ms"]["p50"] <= found["latency_ms"]["p95"]
         assert found["tokens_per_request"] > 0
     for system in ("base", "adapter"):
         ours, theirs = memory["perplexity"][system], evaluation["perplexity"][system]

@@ -5,6 +5,7 @@ Names of fields, status codes, error bodies and the order of a stream; not the w
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from monitoring.panels import VLLM
 from registry.names import served_name
 from tests.fake_engine import FakeEngine
 from tests.serve.making import BASE, KEY
+from tests.train.making import row
+from train.engine import Engine
+from train.judge import Judge, opinion
 
 MESSAGES = [{"role": "user", "content": "the invoice was wrong again"}]
 
@@ -158,6 +162,34 @@ async def test_a_stream_is_role_then_text_then_usage_then_done(target: Target) -
     assert chunks[-2]["choices"][0]["finish_reason"] in ("stop", "length")
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+
+async def test_an_exam_reads_text_tokens_and_times_off_a_stream(target: Target) -> None:
+    client = Engine(target.url, KEY)
+    (given,) = await asyncio.to_thread(client.answer, target.adapter, [MESSAGES], max_tokens=4)
+    _, whole = await target.chat(model=target.adapter, temperature=0)
+
+    assert given.text == whole["choices"][0]["message"]["content"]
+    assert given.prompt_tokens == whole["usage"]["prompt_tokens"]
+    assert given.completion_tokens == whole["usage"]["completion_tokens"]
+    assert given.ttft_ms is not None and 0 < given.ttft_ms <= given.latency_ms
+    assert (given.inter_token_ms is None) == (given.completion_tokens < 2)
+
+
+async def test_the_replies_of_a_judge_that_can_not_judge_are_counted(target: Target) -> None:
+    """The base has random weights; the fake repeats the question."""
+    questions = [row(f"the invoice {n} was wrong", "refund", n + 1) for n in range(3)]
+    said = {"base_zero_shot": ["card"] * 3, "adapter": ["refund", "refund please", "card"]}
+    values = {"base_zero_shot": [0.0] * 3, "adapter": [1.0, 0.5, 0.0]}
+    judge = Judge(target.url, target.base, key=KEY)
+    found = await asyncio.to_thread(opinion, judge, questions, said, values)
+
+    assert found.figures["error"] is None
+    assert found.figures["answers"] == 5
+    assert found.figures["unreadable"] + found.figures["agreement"]["n"] == 5
+    read = [score for scores in found.scores.values() for score in scores if score is not None]
+    assert all(0 <= score <= 1 for score in read)
+    assert found.figures["unreadable"] > 0
 
 
 async def test_a_stream_without_the_option_has_no_usage(target: Target) -> None:

@@ -7,19 +7,23 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from tests.answering import answering
 from tests.fake_engine import FakeEngine
 from train.answers import Answers
 from train.engine import Answer, Engine, EngineError
 from train.exam import Exam, exam_after, examine, perplexity, prepare, spent
 from train.examination import Examination
 from train.rows import Row
+from train.stream import BrokenStream, read
 
-SERVED = "triage@0123456789ab"
+BASE, SERVED = "switchyard-tiny", "triage@0123456789ab"
 
 
 def rows(count: int) -> list[Row]:
@@ -115,6 +119,93 @@ async def test_perplexity_counts_the_answers_tokens_only() -> None:
         texts = [([5, 6, 7, 8, 9], 3)]
         found = await asyncio.to_thread(perplexity, Engine(served.url), SERVED, texts)
     assert found == pytest.approx(math.exp(2.0))
+
+
+async def test_the_first_token_comes_before_the_last_and_both_are_timed() -> None:
+    async with FakeEngine(answer=lambda *_: "one two three four", slow_ms=5) as served:
+        client = Engine(served.url)
+        asked = [[{"role": "user", "content": "count"}]]
+        (given,) = await asyncio.to_thread(client.answer, BASE, asked, max_tokens=8)
+        (single,) = await asyncio.to_thread(client.answer, BASE, asked, max_tokens=1)
+        bodies = served.asked()
+    assert all(body["stream"] and body["stream_options"]["include_usage"] for body in bodies)
+    assert given.ttft_ms is not None and given.inter_token_ms is not None
+    # What is between the first token and the end are the steps between tokens.
+    steps = given.inter_token_ms * (given.completion_tokens - 1)
+    assert 0 < given.ttft_ms <= given.ttft_ms + steps <= given.latency_ms + 0.1
+    assert single.completion_tokens == 1 and single.inter_token_ms is None
+
+
+@pytest.mark.parametrize("trouble", [{"break_stream_after": 0}, {"give_up": True}])
+async def test_an_answer_that_breaks_off_is_no_answer(trouble: dict[str, Any]) -> None:
+    async with engine_with(**trouble) as served:
+        client = Engine(served.url)
+        with pytest.raises(EngineError):
+            await asyncio.to_thread(client.answer, SERVED, [exam().rows[0].prompt], max_tokens=4)
+        assert len(served.asked()) == 1
+
+
+def events(*said: Any) -> list[bytes]:
+    return [f"data: {one if isinstance(one, str) else json.dumps(one)}\n".encode() for one in said]
+
+
+def spoken(text: str, finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+    return {"model": "m", "choices": [choice]}
+
+
+def test_a_stream_is_its_text_its_tokens_and_its_times() -> None:
+    usage = {"model": "m", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 3}}
+    lines = events(spoken(""), spoken("a"), spoken("b", "stop"), usage, "[DONE]")
+    found = read(lines, time.perf_counter())
+    assert (found.model, found.text, found.prompt_tokens, found.completion_tokens) == (
+        "m", "ab", 3, 3
+    )  # fmt: skip
+    assert 0 < found.ttft_ms <= found.end_ms <= found.latency_ms
+    assert found.inter_token_ms == pytest.approx((found.end_ms - found.ttft_ms) / 2)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        events(spoken("a", "stop")),  # no [DONE]
+        events(spoken("a"), "[DONE]"),  # no reason why it ended
+        events(spoken("a"), {"error": {"message": "out of memory"}}, "[DONE]"),
+        events({"choices": [None]}, "[DONE]"),
+        [],
+    ],
+)
+def test_a_stream_without_its_end_is_broken(lines: list[bytes]) -> None:
+    with pytest.raises(BrokenStream):
+        read(lines, time.perf_counter())
+
+
+async def test_a_redirect_is_not_followed_with_the_key() -> None:
+    async def elsewhere(_: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect("http://127.0.0.1:9/stolen")
+
+    async with answering(elsewhere) as url:
+        with pytest.raises(EngineError) as refused:
+            await asyncio.to_thread(Engine(url, "sk-hidden").count, "m", "text")
+    assert refused.value.status == 307
+
+
+async def test_an_error_that_repeats_the_key_is_told_without_it() -> None:
+    async def gossip(request: web.Request) -> web.Response:
+        return web.Response(status=401, text=f"bad key: {request.headers['authorization']}")
+
+    async with answering(gossip) as url:
+        with pytest.raises(EngineError, match="bad key: Bearer …") as refused:
+            await asyncio.to_thread(Engine(url, "sk-hidden").count, "m", "text")
+    assert "sk-hidden" not in str(refused.value)
+
+
+def test_times_are_of_the_answers_that_have_them() -> None:
+    given = [Answer("a", 10.0, 9, 1, 8.0), Answer("b c", 30.0, 9, 3, 10.0, 5.0)]
+    found = spent(given)
+    assert found["ttft_ms"] == {"mean": 9.0, "p50": 9.0, "p95": 9.9}
+    assert found["inter_token_ms"]["mean"] == 5.0
+    assert spent(given[:1])["inter_token_ms"] is None
 
 
 def test_cost_is_tokens_by_price() -> None:

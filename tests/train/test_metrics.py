@@ -72,8 +72,22 @@ def test_records_as_counted_by_hand():
     assert (found["precision"], found["recall"]) == (0.6, 0.375)
     assert found["f1"] == pytest.approx(2 * 0.6 * 0.375 / 0.975, abs=1e-6)
     assert found["fields"]["days"] == {
-        "precision": 0.5, "recall": 0.25, "f1": pytest.approx(1 / 3, abs=1e-6), "support": 4
+        "exact": 0.25, "n": 4, "precision": 0.5, "recall": 0.25,
+        "f1": pytest.approx(1 / 3, abs=1e-6), "support": 4,
     }  # fmt: skip
+
+
+def test_a_field_is_exact_where_all_its_values_are_there_and_no_other():
+    items = '{"items": [{"price": 1}, {"price": 2}]}'
+    found = records(
+        ['{"items": [{"price": 2}, {"price": 1}]}', '{"items": [{"price": 1}]}', '{"items": 3}'],
+        [items, items, '{"total": 3}'],
+    )["fields"]
+    assert (found["items[].price"]["n"], found["items[].price"]["exact"]) == (2, 0.5)
+    assert found["items[].price"]["support"] == 4
+    assert (found["total"]["n"], found["total"]["exact"]) == (1, 0.0)
+    extra = records(['{"items": [{"price": 1}, {"price": 2}, {"price": 3}]}'], [items])["fields"]
+    assert (extra["items[].price"]["recall"], extra["items[].price"]["exact"]) == (1.0, 0.0)
 
 
 def test_without_a_schema_nothing_is_said_of_validity():

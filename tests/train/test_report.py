@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from monitoring.interval import wilson
@@ -63,6 +65,43 @@ def test_a_page_has_every_figure_and_escapes_every_text() -> None:
     assert "&lt;script&gt;" in text
     for said in ("66.0 to 88.0", "0.880", "Wrong on lines 3, 7", "<svg", "promote"):
         assert said in text, said
+
+
+def field(f1: float, n: int = 40) -> dict[str, object]:
+    return {"exact": f1 / 2, "n": n, "precision": f1, "recall": f1, "f1": f1, "support": n}
+
+
+def test_fields_stand_worst_first_with_every_system_beside_another() -> None:
+    ours = {"party.name": field(0.9), HOSTILE: field(0.25, 12), "days": field(0.4)}
+    theirs = {"party.name": field(0.1), "days": field(0.8)}
+    text = page(
+        {
+            "lora": Judged(
+                {
+                    "kind": "json",
+                    "base_zero_shot": figures(0.1, metrics={"fields": theirs}),
+                    "adapter": figures(0.5, metrics={"fields": ours}),
+                }
+            )
+        },
+        "contracts",
+    )
+    table = text.partition("By field, the worst first")[2].partition("</table>")[0]
+    assert "<th>base zero shot, F1</th>" in table and "<th>adapter, exact</th>" in table
+    places = [table.index(f"<td>{name}") for name in ("&lt;script", "days", "party.name")]
+    assert places == sorted(places)
+    cells = re.findall(r">([\d.]+)<", table[places[1] : places[2]])
+    assert cells == ["40", "0.400", "0.800", "0.200", "0.400"]
+
+
+def test_the_first_token_and_the_time_between_tokens_are_shown() -> None:
+    times = {"mean": 9.25, "p50": 8.5, "p95": 11.75}
+    spent = {"latency_ms": times, "tokens_per_request": 12.0}
+    new = {**spent, "ttft_ms": {**times, "p50": 3.5}, "inter_token_ms": {**times, "mean": 1.125}}
+    for more, shown in ((new, ("3.500", "1.125")), (spent, ("8.500",))):
+        text = page({"lora": Judged({"adapter": figures(0.5, **more)})}, "tickets")
+        assert "first token p50, ms" in text and "between tokens, ms" in text
+        assert all(value in text for value in shown)
 
 
 def test_a_version_that_nothing_was_measured_of_has_a_page_all_the_same() -> None:

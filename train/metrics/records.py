@@ -23,12 +23,16 @@ def records(
     A field is a leaf's path (`party.name`, `items[].price`) with its value: precision is the share
     of given fields that are right, recall the share of expected ones that were given. Items of a
     list count in any order here; `exact` minds it. An answer that doesn't parse has no field.
+    By field, `n` answers should have it, and in a share of `exact` of them its values are all that
+    was expected and no other; `support` counts the values.
     """
     checker = jsonschema.validators.validator_for(schema)(schema) if schema else None
     parses = valid = exact = 0
     said: Counter[str] = Counter()
     wanted: Counter[str] = Counter()
     right: Counter[str] = Counter()
+    holders: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
     for answer, reference in zip(given, expected, strict=True):
         value, truth = _read(answer), _read(reference)
         parses += value is not _BROKEN
@@ -38,6 +42,9 @@ def records(
         for counts, leaves in ((said, ours), (wanted, theirs), (right, ours & theirs)):
             for (path, _), count in leaves.items():
                 counts[path] += count
+        mine, his = _by_path(ours), _by_path(theirs)
+        holders.update(his.keys())
+        whole.update(path for path, values in his.items() if mine.get(path) == values)
     n = len(given)
     common = sorted(wanted, key=lambda path: (-wanted[path], path))[:_MOST_FIELDS]
     return {
@@ -46,7 +53,12 @@ def records(
         "exact": round(exact / n, 6),
         **_rates(right.total(), said.total(), wanted.total()),
         "fields": {
-            path: {**_rates(right[path], said[path], wanted[path]), "support": wanted[path]}
+            path: {
+                "exact": round(whole[path] / holders[path], 6),
+                "n": holders[path],
+                **_rates(right[path], said[path], wanted[path]),
+                "support": wanted[path],
+            }
             for path in common
         },
     }
@@ -58,6 +70,14 @@ def _rates(right: int, said: int, wanted: int) -> dict[str, float]:
         "recall": round(right / wanted, 6) if wanted else 0.0,
         "f1": round(2 * right / (said + wanted), 6) if said + wanted else 0.0,
     }
+
+
+def _by_path(leaves: Counter[tuple[str, str]]) -> dict[str, Counter[str]]:
+    """path → the values there, each as often as it stands there."""
+    found: dict[str, Counter[str]] = {}
+    for (path, value), count in leaves.items():
+        found.setdefault(path, Counter())[value] += count
+    return found
 
 
 def _leaves(value: Any) -> Iterator[tuple[str, str]]:

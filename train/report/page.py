@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from monitoring.interval import wilson
-from train.comparison import COLUMNS, compare
+from train.comparison import COLUMNS, SYSTEMS, by_field, compare
 from train.report import forgot
 
 _PAGE = Template("""<!doctype html>
@@ -111,12 +111,14 @@ def _version(name: str, judged: Judged) -> str:
         given = sorted({got for row in confusion.values() for got in row})
         cells = [[want, *(row.get(got, "") for got in given)] for want, row in confusion.items()]
         details += ["<h3>Expected (rows) and given</h3>", _table(["", *given], cells)]
+    details += _fields(evaluation)
     plain = [[key, value] for key, value in metrics.items() if not isinstance(value, dict | list)]
     if plain:
         details += ["<h3>Figures</h3>", _table(["", ""], plain)]
     if wrong := (evaluation.get("adapter") or {}).get("wrong"):
         lines = ", ".join(map(str, wrong))
         details.append(f"<p>Wrong on lines {escape(lines)} of the file (the first 20).</p>")
+    details += _judge(evaluation.get("judge"))
     details += _spent(evaluation)
     details += _against(judged.reasons)
     if line := forgot.forgot(evaluation):
@@ -130,16 +132,57 @@ def _version(name: str, judged: Judged) -> str:
     )
 
 
+def _fields(evaluation: Mapping[str, Any]) -> list[str]:
+    """JSON answers field by field, the adapter's worst first."""
+    rows = by_field(evaluation)
+    systems = [name for name in SYSTEMS if rows and name in rows[0]]
+    columns = ["field", "n", *(f"{name}, {what}" for name in systems for what in ("exact", "F1"))]
+    cells = [
+        [row["field"], row["n"], *(row[name][what] for name in systems for what in ("exact", "f1"))]
+        for row in rows
+    ]
+    return ["<h3>By field, the worst first</h3>", _table(columns, cells)] if rows else []
+
+
+def _judge(found: Mapping[str, Any] | None) -> list[str]:
+    """What the judge of texts thinks of each system, or why it was not to be asked."""
+    if not found:
+        return []
+    title = f"<h3>Judged by {escape(str(found['model']))}</h3>"
+    if found["error"]:
+        return [title, f"<p>No score: {escape(str(found['error']))}</p>"]
+    rows = [
+        [system.replace("_", " "), figures["score"], figures["n"], figures["unreadable"]]
+        for system, figures in found["systems"].items()
+    ]
+    note = (
+        f"{found['answers']} different answers on {found['rows']} rows; {found['unreadable']} "
+        f"replies could not be read. {_agreement(found['agreement'])}"
+    )
+    table = _table(["system", "score", "rows", "unreadable"], rows)
+    return [title, table, f"<p>{escape(note)}</p>"]
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found["spearman"] is None:
+        return "There are too few scores to hold against the automatic one."
+    rank, n = found["spearman"], found["n"]
+    return f"Rank correlation with the automatic score: {rank:.2f} on {n} answers (Spearman)."
+
+
 def _spent(evaluation: Mapping[str, Any]) -> list[str]:
     """What each system took of an engine, if one was asked."""
     rows = []
-    for system in ("base_zero_shot", "base_few_shot", "parent", "adapter"):
+    for system in SYSTEMS:
         figures = evaluation.get(system) or {}
         if latency := figures.get("latency_ms"):
             times = [latency[name] for name in ("mean", "p50", "p95")]
+            first, between = figures.get("ttft_ms") or {}, figures.get("inter_token_ms") or {}
+            times += [first.get("p50"), first.get("p95"), between.get("mean")]
             tokens = figures.get("tokens_per_request")
             rows.append([system.replace("_", " "), *times, tokens, figures.get("cost_per_request")])
     columns = ["system", "latency mean, ms", "latency p50, ms", "latency p95, ms"]
+    columns += ["first token p50, ms", "first token p95, ms", "between tokens, ms"]
     columns += ["tokens a request", "cost a request"]
     return ["<h3>Time and tokens</h3>", _table(columns, rows)] if rows else []
 
