@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 EXIT = {"promote": 0, "reject": 1, "insufficient": 3}
 """The exit code of each verdict; 2 is for what can't be evaluated."""
+KEY = "SWITCHYARD_EVALUATE_KEY"
+"""The environment variable with the key of an engine that is none of this home's."""
 _SPARE_TOKENS = 8
 _LIVE, _PARENT = "live", "parent"
 
@@ -39,7 +42,10 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Held-out rows, in any form that train takes.")],
     engine: Annotated[
         str | None,
-        typer.Option(help="An engine's address, which gets the key [one that is ready]."),
+        typer.Option(
+            help="An engine's address [one that is ready]. One that is not in the registry gets "
+            f"the key in {KEY}, if any."
+        ),
     ] = None,
     against: Annotated[
         str | None,
@@ -90,8 +96,9 @@ def evaluate(
     from train.forgetting import max_forgetting as allowed
 
     judge = _judge(judge_url, judge_model, judge_rubric, judge_limit)
-    rows = _rows(data, limit)
-    shots = _rows(examples, limit) if examples is not None else []
+    rows = _rows(data)[:limit]
+    shots, left_out = _shots(examples, rows)
+    shots = shots[:limit]
     with opened(context) as registry:
         found = registry.versions.find(tenant, version)
         rival = _rival(registry, found, against)
@@ -133,7 +140,8 @@ def evaluate(
     except EngineError as error:
         raise NotEvaluated(f"the engine could not be asked: {error}") from None
     judged = evaluation.judge(min_effect=matters)
-    _show(found, rival, evaluation.figures, judged, html, as_json)
+    figures = {**evaluation.figures, "examples_left_out": left_out}
+    _show(found, rival, figures, judged, html, as_json)
     if judged.verdict != "promote":
         raise typer.Exit(EXIT[judged.verdict])
 
@@ -177,8 +185,8 @@ def _show(
     print(f"{version.served_name}: {judged.verdict}. {judged.reasons['summary']}")
 
 
-def _rows(source: str, limit: int) -> list[Row]:
-    """Raises UnusableInput."""
+def _rows(source: str) -> list[Row]:
+    """All that can be asked or shown, in the order of their hashes. Raises UnusableInput."""
     from train.formats.containers import Unreadable
     from train.formats.reading import iter_rows
     from train.rows import RowError
@@ -195,7 +203,23 @@ def _rows(source: str, limit: int) -> list[Row]:
     rows = [row for row in rows if row.good and row.kind != "text"]
     if not rows:
         raise UnusableInput(f"{source} holds no rows with a question and an answer")
-    return rank_by_hash(rows, "evaluation-1")[:limit]
+    return rank_by_hash(rows, "evaluation-1")
+
+
+def _shots(source: str | None, rows: list[Row]) -> tuple[list[Row], int]:
+    """Rows to show as examples, and how many are not, as they would give answers away. Raises
+    UnusableInput where none is left."""
+    from train.split import apart
+
+    found = _rows(source) if source is not None else []
+    kept = apart(found, rows)
+    left_out = len(found) - len(kept)
+    if left_out and not kept:
+        raise UnusableInput(f"{source}: every row is asked, too; expected other rows as examples")
+    if left_out:
+        text = f"{left_out} of {len(found)} examples are left out: they, or their group, are asked"
+        print(text, file=sys.stderr)
+    return kept, left_out
 
 
 def _general(
@@ -240,7 +264,8 @@ def _rival(registry: Registry, version: Version, against: str | None) -> Version
 def _engine(
     context: typer.Context, registry: Registry, version: Version, url: str | None
 ) -> Engine:
-    """Raises NotEvaluated where there is none."""
+    """The home's own key goes to engines of the home's registry only. Raises NotEvaluated where
+    there is no engine."""
     from train.engine import Engine
 
     home = Invocation.of(context).home
@@ -250,7 +275,8 @@ def _engine(
         raise NotEvaluated(
             f"no engine for {base} is ready: start one (`switchyard up`), or name one by --engine"
         )
-    return Engine(url, os.environ.get("SWITCHYARD_ENGINE_API_KEY") or home.engine_key())
+    own = url.rstrip("/") in {e.url.rstrip("/") for e in registry.engines.all()}
+    return Engine(url, home.engine_key() if own else home.environ.get(KEY) or None)
 
 
 def _judge(url: str | None, model: str | None, rubric: str | None, limit: int) -> Judge | None:

@@ -12,38 +12,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from router import openapi
 from router.errors import ApiError
 from router.fields import REFUSED
 from router.kinds import CHAT, EMBEDDINGS, KINDS, Kind
-
-Json = dict[str, Any]
+from router.openapi import Json
+from router.tuning import description as tuning
 
 VERSION = "1"
-_STATUSES = {
-    "400": "The request can't be served as it is.",
-    "401": "No key, or one that opens nothing.",
-    "403": "The model's engine has no such endpoint.",
-    "404": "No such thing for this tenant.",
-    "405": "The path is there, with another method.",
-    "408": "The body took too long to arrive.",
-    "409": "What is there doesn't allow it now.",
-    "413": "The body is too large.",
-    "415": "The body is packed.",
-    "422": "The engine refused the request.",
-    "429": "Over one of the tenant's limits.",
-    "431": "The headers are too large.",
-    "500": "A bug of the server's.",
-    "502": "The engine failed.",
-    "503": "Not at the moment; `retry-after` says when to come back.",
-}
 _COMPLETION = ("400", "401", "403", "404", "408", "413", "415", "422", "429", "431", "500", "502")
-_READING = ("400", "401", "404", "431", "500")
-_REQUEST_ID: Json = {
-    "description": "Leads to the request in the log.",
-    "schema": {"type": "string", "pattern": "^req_[0-9a-f]{32}$"},
-}
 _PROMPTS: dict[str, Json] = {
     "messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Message"}},
     "prompt": {"type": ["string", "array"], "minItems": 1},
@@ -61,19 +39,26 @@ def describe() -> Json:
     """The whole description."""
     paths: Json = {kind.path: {"post": _completion(kind)} for kind in KINDS}
     paths["/v1/models"] = {
-        "get": _operation("list_models", "List what `model` may be", _json("ModelList"))
+        "get": openapi.operation(
+            "list_models", "List what `model` may be", openapi.content("ModelList")
+        )
     }
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    one = _operation("get_model", "Look one up", _json("Model"))
+    one = openapi.operation("get_model", "Look one up", openapi.content("Model"))
     statuses = ("400", "401", "404", "409", "431", "500", "503")
-    gone = _operation("delete_model", "Delete a fine-tuned one", _json("ModelDeleted"), statuses)
+    gone = openapi.operation(
+        "delete_model", "Delete a fine-tuned one", openapi.content("ModelDeleted"), statuses
+    )
     paths["/v1/models/{name}"] = {"parameters": [name], "get": one, "delete": gone}
+    paths |= tuning.paths()
     paths["/v1/feedback"] = {"post": _feedback()}
     for path, text in (("/health", "Whether it lives"), ("/ready", "Whether to send requests")):
-        probe = _operation(path[1:], text, {"application/json": {"schema": {"type": "object"}}})
+        probe = openapi.operation(
+            path[1:], text, {"application/json": {"schema": {"type": "object"}}}
+        )
         probe["security"] = []
         probe["responses"].pop("401")
-        probe["responses"]["503"] = _refusal("503")
+        probe["responses"]["503"] = openapi.refusal("503")
         paths[path] = {"get": probe}
     return {
         "openapi": "3.1.0",
@@ -81,7 +66,9 @@ def describe() -> Json:
         "paths": paths,
         "components": {
             "schemas": _schemas(),
-            "responses": {f"Answer{status}": _answer(status) for status in _STATUSES},
+            "responses": {
+                f"Answer{status}": openapi.answer_of(status) for status in openapi.STATUSES
+            },
             "securitySchemes": {"tenantKey": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"tenantKey": []}],
@@ -121,9 +108,9 @@ def _completion(kind: Kind) -> Json:
     if kind.relay is not None:
         good["text/event-stream"] = {"schema": {"description": "Server-sent events."}}
     name = "create_" + kind.path.removeprefix("/v1/").replace("/", "_")
-    operation = _operation(name, _SUMMARIES[kind.path], good, _COMPLETION)
-    operation["requestBody"] = _body(body)
-    operation["responses"]["503"] = _refusal("503")
+    operation = openapi.operation(name, _SUMMARIES[kind.path], good, _COMPLETION)
+    operation["requestBody"] = openapi.body(body)
+    operation["responses"]["503"] = openapi.refusal("503")
     if kind is CHAT:
         operation["description"] = "Streamed with `stream`; ends with `data: [DONE]` when whole."
     return operation
@@ -131,7 +118,9 @@ def _completion(kind: Kind) -> Json:
 
 def _feedback() -> Json:
     statuses = ("400", "401", "404", "408", "409", "413", "431", "500", "503")
-    operation = _operation("give_feedback", "Say how an answer was", _json("Feedback"), statuses)
+    operation = openapi.operation(
+        "give_feedback", "Say how an answer was", openapi.content("Feedback"), statuses
+    )
     text = {"type": ["string", "null"], "maxLength": 100_000}
     properties = {
         "completion_id": {"type": "string", "minLength": 1, "maxLength": 200},
@@ -140,36 +129,10 @@ def _feedback() -> Json:
         "correction": text,
         "messages": {"type": ["array", "null"], "minItems": 1, "items": {"type": "object"}},
     }
-    operation["requestBody"] = _body(
+    operation["requestBody"] = openapi.body(
         {"type": "object", "required": ["completion_id"], "properties": properties}
     )
     return operation
-
-
-def _operation(name: str, summary: str, good: Json, statuses: tuple[str, ...] = _READING) -> Json:
-    answer = {"description": "Done.", "headers": {"x-request-id": _REQUEST_ID}, "content": good}
-    refusals = {status: _refusal(status) for status in statuses}
-    return {"operationId": name, "summary": summary, "responses": {"200": answer, **refusals}}
-
-
-def _body(schema: Json) -> Json:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-def _json(schema: str) -> Json:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-
-
-def _refusal(status: str) -> Json:
-    return {"$ref": f"#/components/responses/Answer{status}"}
-
-
-def _answer(status: str) -> Json:
-    return {
-        "description": _STATUSES[status],
-        "headers": {"x-request-id": _REQUEST_ID},
-        "content": _json("Error"),
-    }
 
 
 def _schemas() -> Json:
@@ -197,24 +160,15 @@ def _schemas() -> Json:
         "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}},
     }
     return {
-        "Error": _closed({"error": _closed(error)}),
+        "Error": openapi.closed({"error": openapi.closed(error)}),
         "Message": {"type": "object", "required": ["role"], "properties": {"role": text}},
-        "Model": _closed(model),
-        "ModelList": _closed(listed),
-        "ModelDeleted": _closed(
+        "Model": openapi.closed(model),
+        "ModelList": openapi.closed(listed),
+        "ModelDeleted": openapi.closed(
             {"id": text, "object": {"const": "model"}, "deleted": {"const": True}}
         ),
-        "Feedback": _closed(said),
-    }
-
-
-def _closed(properties: Json) -> Json:
-    """An object with these keys, all of them, and no others."""
-    return {
-        "type": "object",
-        "required": [*properties],
-        "additionalProperties": False,
-        "properties": properties,
+        "Feedback": openapi.closed(said),
+        **tuning.schemas(),
     }
 
 

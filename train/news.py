@@ -12,6 +12,18 @@ from registry.job import Job
 from train.uploads import Uploads
 
 
+def begun(registry: Registry, job: Job) -> dict[str, Any]:
+    """Tell that the files of a job are looked at, unless they were found to be good before.
+    Returns what is known of its progress."""
+    known = _lasting(job.progress)
+    if not known:
+        files = f"training file: {job.training_file}"
+        if job.validation_file is not None:
+            files += f" and validation file: {job.validation_file}"
+        registry.jobs.tell(job.id, f"Validating {files}")
+    return known
+
+
 def pass_on(
     registry: Registry,
     metrics: Metrics,
@@ -28,7 +40,13 @@ def pass_on(
             if "step" in progress and "step" not in message:
                 # a later phase: keep saying how far training came
                 message = {**progress, "eta_s": None, **message}
-            progress = message
+            progress = {**_lasting(progress), **message}
+        elif kind == "validated":
+            options = message["hyperparameters"]
+            if not _lasting(progress):
+                said = ", ".join(f"{name} {value:g}" for name, value in options.items())
+                registry.jobs.tell(job.id, f"Files validated: training with {said}")
+            progress = {**progress, "hyperparameters": options}
         elif kind == "event":
             registry.jobs.tell(
                 job.id, message["message"], level=message["level"], data=message.get("data")
@@ -41,6 +59,12 @@ def pass_on(
         elif kind == "state":
             uploads.offer(Path(message["path"]))
     return progress
+
+
+def _lasting(progress: dict[str, Any]) -> dict[str, Any]:
+    """What outlives a phase, and a worker: the resolved hyperparameters. They are there once the
+    files were found to be good; until then a job counts as "validating_files" (router/tuning)."""
+    return {name: progress[name] for name in ("hyperparameters",) if name in progress}
 
 
 def _measure(metrics: Metrics, job: Job, old: dict[str, Any], message: dict[str, Any]) -> None:

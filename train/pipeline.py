@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from registry.store import canonical
 from train import combinations
 from train.durable import Durable, Wish
+from train.hyperparameters import resolved
 from train.reading import Data, read
 from train.rows import Row
 from train.spec import TrainingSpec
@@ -170,7 +171,7 @@ def prepare(
 ) -> Prepared:
     """Audit the rows, make tokens of them and of the `general` ones, and look at what will be
     learned. Raises TrainingError."""
-    from train import dataset, supervision
+    from train import dataset, methods, supervision
     from train.audit.job import examine
 
     rows = data.split
@@ -199,7 +200,10 @@ def prepare(
         **supervision.of_tokens(train, stop),
         **supervision.of_engine(rows.train, base.tokenizer, task.engine_url, task.base_name),
     }
-    return Prepared(train, held, account, audited, found, len(general))
+    prepared = Prepared(train, held, account, audited, found, len(general))
+    options = resolved(spec, prepared.answer_tokens, base.hidden_size, methods.processes())
+    report({"kind": "validated", "hyperparameters": options})
+    return prepared
 
 
 def conclude(
@@ -219,7 +223,7 @@ def conclude(
     """From a trained adapter to its folder and the outcome. `model` is what is evaluated: the
     adapter on the whole base. `more` goes into manifest and result."""
     from registry.fingerprint import base_fingerprint
-    from train import artifact, measuring, state, verdict
+    from train import artifact, measuring, methods, state, verdict
     from train.evaluation import min_effect
     from train.probes import probe
 
@@ -302,6 +306,9 @@ def conclude(
                 "learning_rate": trained.learning_rate,
                 "trained_tokens": trained.tokens,
                 "tokens_per_s": trained.tokens_per_s,
+                "hyperparameters": resolved(
+                    spec, prepared.answer_tokens, base.hidden_size, methods.processes()
+                ),
             },
             **more,
         },

@@ -101,6 +101,16 @@ def group(row: Row, group_by: str | None = None) -> str:
     return f"question:{normal(row.question)}"
 
 
+def apart(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Those of `rows` that share neither question nor group with one of `others`."""
+    taken = {mark for row in others for mark in _marks(row)}
+    return [row for row in rows if not taken & _marks(row)]
+
+
+def _marks(row: Row) -> set[str]:
+    return {group(row), f"question:{normal(row.question)}"}
+
+
 def normal(text: str) -> str:
     """Lower case, numbers as 0, punctuation and spacing gone."""
     words = _WORD.findall(_DIGITS.sub("0", text.lower()))

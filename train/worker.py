@@ -31,7 +31,7 @@ from train.durable import PAUSED_EXIT
 from train.errors import TrainingError, disk_is_full
 from train.examination import Examination
 from train.layout import lay_out
-from train.news import pass_on
+from train.news import begun, pass_on
 from train.publish import publish, publish_checkpoints
 from train.settings import WorkerSettings
 from train.task import Task
@@ -141,7 +141,9 @@ class Worker:
         at = time.monotonic()
         for (job, _, _), child in zip(ready, children, strict=True):
             uploads = Uploads(self.registry, job.id, self.name, job.state_digest)
-            self._works.append(_Work(job, child, at, at, uploads))
+            work = _Work(job, child, at, at, uploads)
+            self._works.append(work)
+            work.progress = begun(self.registry, job)
             if len(ready) > 1:
                 self.registry.jobs.tell(job.id, f"Trains together with {len(ready) - 1} others")
 

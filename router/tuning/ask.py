@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from router.errors import InvalidRequest
 
 DEFAULT_SUFFIX = "fine-tuned"
-_FIELDS = frozenset(
+FIELDS = frozenset(
     {
         *("model", "training_file", "validation_file", "method", "hyperparameters"),
         *("suffix", "seed", "metadata", "integrations"),
     }
 )
-_RANGES: dict[str, tuple[str, float, float, bool]] = {
+RANGES: dict[str, tuple[str, float, float, bool]] = {
     "n_epochs": ("epochs", 1, 100, True),
     "batch_size": ("batch_size", 1, 1024, True),
     "learning_rate_multiplier": ("learning_rate_multiplier", 0.001, 1000, False),
@@ -50,25 +50,26 @@ class Ask:
         }
         for name, value in self.hyperparameters.items():
             if value != "auto":
-                options[_RANGES[name][0]] = value
+                options[RANGES[name][0]] = value
         return options
 
 
 def parse(raw: bytes) -> Ask:
     """Raises InvalidRequest; its `param` says where."""
     try:
-        body = json.loads(raw.decode())
-    except (ValueError, RecursionError):
+        raw.decode()
+        body = msgspec.json.decode(raw)  # refuses halves of surrogate pairs, which fit nowhere
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise InvalidRequest(
             "We could not parse the JSON body of your request.", code="invalid_json"
         )
-    for name in sorted(body.keys() - _FIELDS):
+    for name in sorted(body.keys() - FIELDS):
         raise InvalidRequest(
             f"Unknown parameter: '{name[:100]}'.", param=name[:100], code="unknown_parameter"
         )
-    if body.get("integrations"):
+    if body.get("integrations") not in (None, []):
         raise InvalidRequest(
             "Integrations are not supported: the figures of every step are in the job's events and "
             "result files.",
@@ -95,7 +96,8 @@ def _text(body: dict[str, Any], name: str, *, required: bool = False) -> str | N
         raise InvalidRequest(
             f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
         )
-    if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= 500):
+    text = isinstance(value, str) and 1 <= len(value) <= 500 and "\0" not in value
+    if value is not None and not text:
         raise _invalid(name, "a text that is not empty")
     return value
 
@@ -119,7 +121,7 @@ def _method(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     for other in sorted(method.keys() - {"type", kind}):
         if method[other] is not None:
             raise _invalid(f"method.{other[:100]}", f"nothing but 'type' and '{kind}'")
-    options = method.get(kind) or {}
+    options = {} if method.get(kind) is None else method[kind]
     if not isinstance(options, dict):
         raise _invalid(f"method.{kind}", "an object")
     where = f"method.{kind}.hyperparameters"
@@ -136,7 +138,7 @@ def _hyperparameters(found: Any, where: str, *, dpo: bool) -> dict[str, Any]:
         raise _invalid(where, "an object")
     kept: dict[str, Any] = {}
     for name, value in found.items():
-        if name not in _RANGES or (name == "beta" and not dpo):
+        if name not in RANGES or (name == "beta" and not dpo):
             raise InvalidRequest(
                 f"Unknown parameter: '{where}.{name[:100]}'.",
                 param=f"{where}.{name[:100]}",
@@ -144,9 +146,9 @@ def _hyperparameters(found: Any, where: str, *, dpo: bool) -> dict[str, Any]:
             )
         if value is None:
             continue
-        _, least, most, whole = _RANGES[name]
+        _, least, most, whole = RANGES[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        good = number and math.isfinite(value) and least <= value <= most
+        good = number and least <= value <= most  # no more for NaN and the infinities
         if value != "auto" and not (good and (not whole or value == int(value))):
             kind = "a whole number" if whole else "a number"
             raise _invalid(f"{where}.{name}", f"'auto' or {kind} {least:g}–{most:g}")

@@ -107,7 +107,7 @@ def listed(
 def find(registry: Registry, tenant: str, job_id: str, param: str = "fine_tuning_job_id") -> Job:
     """Raises Missing, also for another tenant's and for one that did not come by this API."""
     try:
-        job = registry.jobs.get(job_id)
+        job = None if "\0" in job_id else registry.jobs.get(job_id)
     except registry_errors.NotFound:
         job = None
     if job is None or job.tenant != tenant or job.trigger != TRIGGER:
@@ -212,6 +212,7 @@ def show(registry: Registry, job: Job, view: View) -> dict[str, Any]:
         "integrations": [],
         "metadata": job.request.get("metadata") or {},
         "method": {"type": kind, kind: {"hyperparameters": hyperparameters}},
+        "user_provided_suffix": job.request.get("suffix"),
     }
 
 
@@ -248,12 +249,14 @@ def _standing(registry: Registry, job: Job, view: View) -> Standing:
 
 
 def _resolved(job: Job, said: dict[str, Any], kind: str) -> dict[str, Any]:
-    """What was said, with what "auto" came to as soon as it is known."""
+    """What was said, with what "auto" came to as soon as the files are validated."""
     training = job.result.get("training") or {}
+    known = training.get("hyperparameters") or job.progress.get("hyperparameters") or {}
     names = ["n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] * (kind == "dpo"))]
     found = {name: said.get(name, "auto") for name in names}
-    if found["n_epochs"] == "auto" and training.get("epochs"):
-        found["n_epochs"] = max(1, round(training["epochs"]))
+    found |= {name: known[name] for name in names if found[name] == "auto" and name in known}
+    if not isinstance(found["n_epochs"], int | str):  # the platform may set part of a pass
+        found["n_epochs"] = max(1, round(found["n_epochs"]))
     return found
 
 

@@ -26,8 +26,18 @@ def limit_of(request: Request, default: int, most: int) -> int:
 
 
 def after_of(request: Request) -> str | None:
-    """The id behind which the page begins; an empty one is none."""
-    return request.query_params.get("after") or None
+    """The id behind which the page begins; an empty one is none. Raises InvalidRequest."""
+    return text_of(request, "after")
+
+
+def text_of(request: Request, name: str) -> str | None:
+    """A query parameter that names something; an empty one is none. Raises InvalidRequest."""
+    said = request.query_params.get(name) or None
+    if said is not None and "\0" in said:
+        raise InvalidRequest(
+            f"Invalid '{name}': expected a text without NUL.", param=name, code="invalid_value"
+        )
+    return said
 
 
 def page(data: Sequence[dict[str, Any]], more: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ What blocks runs in threads: the event loop is the completions'.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -20,11 +21,11 @@ from registry import Registry
 from registry.errors import DatabaseUnavailable
 from registry.tenants import Tenant
 from router.errors import InvalidRequest, RegistryUnavailable
-from router.http import header, read_body
+from router.http import header, read_body, refuse_packed
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
 from router.tuning import ask, files, jobs, models, upload
-from router.tuning.pages import after_of, limit_of, page
+from router.tuning.pages import after_of, limit_of, page, text_of
 
 _JOB_BYTES = 256 << 10
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -68,7 +69,7 @@ def _files(settings: RouterSettings, registry: Registry, tenant_of: TenantOf) ->
                 "Invalid 'order': expected 'asc' or 'desc'.", param="order", code="invalid_value"
             )
         after, limit = after_of(request), limit_of(request, 10_000, 10_000)
-        purpose = request.query_params.get("purpose") or None
+        purpose = text_of(request, "purpose")
 
         def read() -> dict[str, Any]:
             if after is not None:
@@ -116,12 +117,16 @@ def _jobs(
     @router.post("")
     async def create_job(request: Request) -> dict[str, Any]:
         tenant = tenant_of(request)
-        asked = ask.parse(await read_body(request.scope, request.receive, _JOB_BYTES))
-        key = (header(request.scope, b"idempotency-key") or b"").decode("latin-1")[:200]
+        raw = await read_body(request.scope, request.receive, _JOB_BYTES)
+        try:
+            asked = ask.parse(raw)
+        except InvalidRequest:
+            refuse_packed(request.scope)
+            raise
+        said = header(request.scope, b"idempotency-key")
+        key = hashlib.sha256(said).hexdigest() if said else None  # of any length, and any bytes
         most = settings.max_active_jobs
-        return await _in_thread(
-            jobs.create, registry, tenant, asked, snapshots.view, most, key or None
-        )
+        return await _in_thread(jobs.create, registry, tenant, asked, snapshots.view, most, key)
 
     @router.get("")
     async def list_jobs(request: Request) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Standing:
 
 def judge(job: Job, version: Version | None, view: View) -> Standing:
     """`version` is the registry's row of what the job made, None where there is none."""
+    if job.state == "running" and "hyperparameters" not in job.progress:
+        return Standing("validating_files")  # what the worker does first, before it knows them
     if job.state != "succeeded":
         return Standing(job.state, None, job.error, job.finished_at)
     if version is None:  # it, or its adapter, was deleted since

@@ -71,7 +71,7 @@ async def receive(request: Request, settings: RouterSettings) -> Upload:
     if size > settings.max_upload_bytes:
         await form.close()
         raise BodyTooLarge(settings.max_upload_bytes)
-    return Upload(file.file, (file.filename or "file")[:255], size, purpose)
+    return Upload(file.file, (file.filename or "file").replace("\0", "")[:255], size, purpose)
 
 
 async def _pieces(

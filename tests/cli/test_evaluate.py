@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cli.evaluate import KEY
 from registry import Registry
 from registry.versions import Version
 from tests.cli.conftest import Switchyard
@@ -151,6 +152,51 @@ async def test_a_few_rows_settle_nothing(
         switchyard, version, version.served_name, "--data", rows, "--limit", 6, "--json", code=3
     )
     assert json.loads(said)["reasons"]["rows_needed"] >= 10
+
+
+async def test_what_is_asked_is_not_shown_as_an_example(
+    switchyard: Switchyard, version: Version, rows: Path, tmp_path: Path
+) -> None:
+    shown = tmp_path / "shown.jsonl"
+    others = [{"prompt": f"more {n} of it: {LABELS[n % 2]}", "completion": "delay"} for n in (0, 1)]
+    shown.write_text("\n".join(json.dumps(each) for each in [row(0), row(1), row(2), *others]))
+    words = ("--data", rows, "--examples", shown, "--json")
+    async with engine(version, knowing=version.served_name) as served:
+        command = ("evaluate", version.short, "-t", "acme", "--engine", served.url, *words)
+        ended = await asyncio.to_thread(lambda: switchyard(*command, code=0))
+    assert "3 of 5 examples are left out" in ended.stderr
+    found = json.loads(ended.stdout)["evaluation"]
+    assert found["examples_left_out"] == 3
+    assert found["base_few_shot"]["examples"] == 2
+    ended = switchyard(
+        "evaluate", version.short, "-t", "acme", "--data", rows, "--examples", rows, code=2
+    )
+    assert "every row is asked" in ended.stderr
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_homes_key_goes_to_its_own_engines_only(
+    switchyard: Switchyard,
+    version: Version,
+    rows: Path,
+    home_registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_ENGINE_API_KEY", "the-homes")
+    monkeypatch.setenv(KEY, "another")
+    async with engine(version, knowing=version.served_name) as served:
+        if known:
+            home_registry.engines.register(
+                "engine-0", f"{served.url}/", BASE, max_loras=4, max_lora_rank=16
+            )
+        served.api_key = "the-homes" if known else "another"
+        command = ("evaluate", version.short, "-t", "acme", "--engine", served.url)
+        await asyncio.to_thread(lambda: switchyard(*command, "--data", rows, code=0))
+        if not known:
+            monkeypatch.delenv(KEY)
+            ended = await asyncio.to_thread(lambda: switchyard(*command, "--data", rows, code=2))
+            assert "401" in ended.stderr
 
 
 def test_what_is_no_row_and_an_engine_that_is_not_there_are_told(

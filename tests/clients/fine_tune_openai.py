@@ -16,6 +16,7 @@ from typing import Any
 import openai
 
 MODEL = os.environ["FINE_TUNE_MODEL"]
+OVER = ("succeeded", "failed", "cancelled")
 THINGS = ("invoice", "card", "refund", "fee", "parcel", "courier", "letter", "van")
 ASKS = (
     "please look at the {}",
@@ -59,7 +60,7 @@ def refused(act: Callable[[], Any]) -> list[Any]:
 def followed(client: openai.OpenAI, job_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + float(os.environ.get("FINE_TUNE_SECONDS", "600"))
     job = client.fine_tuning.jobs.retrieve(job_id)
-    while job.status not in ("succeeded", "failed", "cancelled"):
+    while job.status not in OVER:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{job_id} is still {job.status}")
         time.sleep(1.0)
@@ -118,7 +119,7 @@ def main() -> dict[str, Any]:
             ),
         }
         for job in jobs.list(limit=50):
-            if job.id not in (first.id, second.id) and job.status in ("queued", "running"):
+            if job.id not in (first.id, second.id) and job.status not in OVER:
                 jobs.cancel(job.id)
         if os.environ.get("FINE_TUNE_FOLLOW"):
             got["first"] = followed(client, first.id)

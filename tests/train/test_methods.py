@@ -31,6 +31,7 @@ WAYS = {
     "dora": {"method": "dora"},
     "full": {"method": "full"},
     "dpo": {"objective": "dpo", "learning_rate": 1e-3},
+    "kto": {"objective": "kto", "learning_rate": 1e-3},
     "pretrain": {"objective": "pretrain"},
 }
 PLAIN = {
@@ -131,7 +132,7 @@ def test_the_loss_falls_and_the_folder_is_a_plain_lora(done, way):
     config = json.loads((folder / "adapter_config.json").read_text())
     assert {key: config[key] for key in PLAIN} == PLAIN
     assert (config["r"], config["lora_alpha"]) == (
-        (8, 16) if way in ("lora", "qlora", "dpo", "pretrain") else (8, 8)
+        (8, 16) if way in ("lora", "qlora", "dpo", "kto", "pretrain") else (8, 8)
     )
 
 
@@ -188,13 +189,8 @@ def test_texts_are_judged_by_how_well_they_are_predicted(done):
     assert outcome["verdict"] == "promote", outcome["reasons"]
 
 
-def test_ratings_are_learned_by_kto(base, tmp_path):
-    options = {"objective": "kto", "learning_rate": 1e-3}
-    outcome, folder = work(tmp_path / "job", base, options)
-    training = outcome["result"]["training"]
-    assert training["last_loss"] < training["first_loss"]
-    assert outcome["evaluation"]["n"] == 8  # those that were liked
-    assert json.loads((folder / "adapter_config.json").read_text())["r"] == 8
+def test_ratings_are_judged_by_the_answers_that_were_liked(done):
+    assert done["kto"][0]["evaluation"]["n"] == 8
 
 
 def test_preferences_go_on_from_the_parent_and_are_held_to_it(base, done, tmp_path):

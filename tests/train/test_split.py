@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train.making import row
-from train.split import group, normal, rank_by_hash, separate, split
+from train.split import apart, group, normal, rank_by_hash, separate, split
 
 WORDS = ("parcel", "invoice", "late", "broken", "my", "the", "please", "help", "door", "red")
 questions = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
@@ -125,3 +125,13 @@ def test_a_near_duplicate_of_a_test_question_is_left_out_of_training():
     divided = separate(near, [row("something else entirely", line=8)], [row(LONG, line=9)])
     assert [r.line for r in divided.left_out] == [1]
     assert [r.line for r in divided.test] == [9]
+
+
+def test_rows_apart_from_others_share_neither_question_nor_group():
+    asked = [row("Where is parcel 7?", conversation_id="c1"), row("My card was charged twice")]
+    told = [
+        row("where is parcel 8"),  # the same question, but for its number
+        row("And since when?", conversation_id="c1"),
+        row("What does it cost?", conversation_id="c2"),
+    ]
+    assert apart(told, asked) == told[2:]

@@ -377,5 +377,9 @@ def test_a_job_becomes_a_candidate_version(registry, workers, tmp_path):
     told = messages(registry, job)
     assert any("line 121" in message for message in told)
     assert any("promote" in message for message in told)
+    assert f"Validating training file: {job.training_file}" in told
+    known = {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 1.0}
+    assert done.progress["hyperparameters"] == known
+    assert done.result["training"]["hyperparameters"] == known
     assert left_over(tmp_path) == []
     assert worker.metrics.train_steps_total._value.get() == done.result["training"]["steps"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from train.audit import classes
 from train.audit.audit import Report, masked_text
+from train.audit.base import verdict
 from train.audit.codes import CODES, SEVERITIES
 from train.audit.corpus import Corpus
 from train.audit.finding import SHOWN_ROWS, Finding
@@ -31,6 +32,7 @@ td, th { padding: .1rem .8rem .1rem 0; text-align: left; vertical-align: top; }
 </head>
 <body>
 <h1>Audit of $title</h1>
+<p><strong>Fine-tune? $verdict</strong>: $because.</p>
 <p>$summary</p>
 $findings
 <h2>Figures</h2>
@@ -56,8 +58,11 @@ def page(report: Report, corpus: Corpus, title: str) -> str:
         if found:
             sections.append(f"<h2>{escape(severity.capitalize())} ({len(found)})</h2>")
             sections += map(_finding, found)
+    answer, because = verdict(report)
     return _PAGE.substitute(
         title=escape(masked_text(title)),
+        verdict=escape(answer.capitalize()),
+        because=escape(because),
         summary=escape(report.summary),
         findings="\n".join(sections),
         figures=_table(report.figures),

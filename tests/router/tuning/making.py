@@ -11,6 +11,8 @@ from registry.versions import Version
 from tests.router.conftest import BASE
 
 WORKER = "worker-1"
+RESOLVED = {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 1.0, "beta": 0.1}
+"""What a worker says that "auto" comes to."""
 
 
 def chat_lines(count: int = 3) -> bytes:
@@ -49,7 +51,7 @@ def train(registry: Registry, job_id: str, *, checkpoint_step: int | None = None
         metrics = {"train_loss": 0.5, "valid_loss": 0.4, "unknown": 1}
         registry.jobs.add_checkpoint(job_id, checkpoint_step, metrics, early.digest)
     version = publish(registry, job_id, job_id)
-    result = {"training": {"epochs": 3.0, "trained_tokens": 1234}}
+    result = {"training": {"trained_tokens": 1234, "hyperparameters": RESOLVED}}
     registry.jobs.succeed(job_id, WORKER, version.digest, result)
     return version
 

@@ -8,8 +8,10 @@ from typing import Any
 import openai
 import pytest
 
+from registry import Registry
 from registry.store import Store
-from router.tuning import shape
+from router.errors import Missing
+from router.tuning import files, jobs, shape
 from tests.fake_engine import FakeEngine
 from tests.router.conftest import Running, World, running
 from tests.router.tuning.making import chat_lines, preference_lines
@@ -95,6 +97,21 @@ async def test_a_file_of_another_shape_is_refused_by_its_line(
             await client.files.create(file=("a.jsonl", data), purpose="fine-tune")
         assert raised.value.code == "invalid_file_format"
         assert not (await client.files.list()).data
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_an_id_that_no_column_holds_is_unknown(registry: Registry) -> None:
+    for find in (files.find, jobs.find):
+        with pytest.raises(Missing):
+            find(registry, "acme", "file-\0")
+
+
+async def test_a_cursor_that_no_column_holds_is_refused(router: Running) -> None:
+    async with router.client() as client:
+        for name in ("after", "purpose"):
+            with pytest.raises(openai.BadRequestError) as raised:
+                await client.files.list(**{name: "\0"})
+            assert raised.value.param == name
 
 
 async def test_pairs_and_prompts_are_taken_too(router: Running) -> None:

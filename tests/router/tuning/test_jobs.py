@@ -10,6 +10,7 @@ import pytest
 from tests.fake_engine import FakeEngine
 from tests.router.conftest import BASE, Running, World, running, until
 from tests.router.tuning.making import (
+    RESOLVED,
     WORKER,
     chat_lines,
     event_messages,
@@ -108,6 +109,29 @@ async def test_what_went_wrong_in_training_is_told(router: Running) -> None:
         failed = await client.fine_tuning.jobs.retrieve(job.id)
     assert failed.status == "failed" and failed.error is not None
     assert (failed.error.code, failed.error.param) == ("invalid_training_file", "training_file")
+
+
+async def test_auto_is_resolved_once_the_files_are_validated(router: Running) -> None:
+    jobs = router.world.registry.jobs
+    async with router.client() as client:
+        file = await upload(client, preference_lines())
+        method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"batch_size": 4}}}
+        job = await client.fine_tuning.jobs.create(model=BASE, training_file=file, method=method)
+        assert job.hyperparameters.n_epochs == "auto"
+        jobs.lease(WORKER)
+        assert await status_of(client, job.id) == "validating_files"
+        jobs.renew(job.id, WORKER, progress={"phase": "auditing"})
+        assert await status_of(client, job.id) == "validating_files"
+        jobs.renew(job.id, WORKER, progress={"phase": "training", "hyperparameters": RESOLVED})
+        known = await client.fine_tuning.jobs.retrieve(job.id)
+        assert known.status == "running"
+        assert known.method is not None and known.method.dpo is not None
+        assert known.method.dpo.hyperparameters is not None
+        assert known.method.dpo.hyperparameters.model_dump() == {**RESOLVED, "batch_size": 4}
+        jobs.release(job.id, WORKER)
+        assert await status_of(client, job.id) == "queued"
+        jobs.lease("another")
+        assert await status_of(client, job.id) == "running"
 
 
 async def test_preferences_and_hyperparameters_reach_the_worker(router: Running) -> None:
@@ -217,6 +241,25 @@ async def test_a_job_from_an_own_model_has_it_to_beat(router: Running) -> None:
         ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs"),
         ({"hyperparameters": {"batch_size": True}}, "hyperparameters.batch_size"),
         ({"hyperparameters": {"beta": 1}}, "hyperparameters.beta"),
+        ({"hyperparameters": {"n_epochs": 10**400}}, "hyperparameters.n_epochs"),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": "0.1"}},
+            "hyperparameters.learning_rate_multiplier",
+        ),
+        ({"hyperparameters": []}, "hyperparameters"),
+        ({"method": "dpo"}, "method"),
+        ({"method": {"type": "dpo", "dpo": 0}}, "method.dpo"),
+        ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised"),
+        ({"model": 1}, "model"),
+        ({"model": ""}, "model"),
+        ({"training_file": ["file-1"]}, "training_file"),
+        ({"training_file": "file-\0"}, "training_file"),
+        ({"validation_file": False}, "validation_file"),
+        ({"suffix": 7}, "suffix"),
+        ({"seed": "7"}, "seed"),
+        ({"metadata": []}, "metadata"),
+        ({"metadata": {"k": 1}}, "metadata"),
+        ({"integrations": {}}, "integrations"),
         ({"suffix": "x" * 65}, "suffix"),
         ({"suffix": "!"}, "suffix"),
         ({"seed": -1}, "seed"),
@@ -240,6 +283,15 @@ async def test_what_can_not_be_is_refused_by_its_name(
             await client.fine_tuning.jobs.create(**asked)
         assert raised.value.param == param
         assert not (await client.fine_tuning.jobs.list()).data
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"model": "\\ud800"}', b'{"seed": NaN}', b"\xff"])
+async def test_what_is_no_json_object_is_refused(router: Running, body: bytes) -> None:
+    status, said, _ = await router.post(body, "/v1/fine_tuning/jobs")
+    assert (status, said["error"]["code"]) == (400, "invalid_json")
+    packed = {"content-encoding": "gzip"}
+    status, said, _ = await router.post(body, "/v1/fine_tuning/jobs", **packed)
+    assert (status, said["error"]["code"]) == (415, "unsupported_encoding")
 
 
 async def test_another_tenants_job_looks_like_none(router: Running) -> None:

@@ -17,6 +17,7 @@ from tests.train.audit import clean
 from tests.train.audit.clean import jsonl, record
 from tests.train.audit.faults import ADDRESS, CARD, EMAIL, FAULTS, IBAN, PHONE, SECRETS
 from tests.train.audit.test_faults import examined, of_fault, tokenizer
+from train.audit.base import verdict
 from train.audit.codes import CODES
 from train.audit.corpus import Corpus, Source
 from train.audit.page import page
@@ -96,6 +97,14 @@ def test_the_page_shows_rows_under_their_severity() -> None:
     assert "a &lt;b&gt; &amp; c" in text
     assert "1 row: train: 5" in text
     assert text.index("Warning (1)") < text.index("answer-copied")
+
+
+def test_the_page_says_first_whether_to_fine_tune_at_all() -> None:
+    report, corpus = of_fault(FAULTS["copied"])
+    answer, because = verdict(report)
+    text = page(report, corpus, "rows")
+    assert f"Fine-tune? {answer.capitalize()}" in text and because in text
+    assert text.index("Fine-tune?") < text.index("<article")
 
 
 def test_codes_in_the_documentation_are_the_audits() -> None:
