@@ -95,9 +95,11 @@ class Jobs:
         limit: int = 20,
         trigger: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        bare: bool = False,
     ) -> tuple[list[Job], bool]:
         """Up to `limit` jobs behind the one with the id `after`, newest first, and whether there
-        are more; those whose request has such metadata. Raises NotFound for an unknown `after`."""
+        are more; those whose request has such metadata, or, with `bare`, has none. Raises NotFound
+        for an unknown `after`."""
         query = select(Job).where(Job.tenant == tenant)
         if trigger is not None:
             query = query.where(Job.trigger == trigger)
@@ -108,15 +110,16 @@ class Jobs:
             behind = tuple_(Job.created_at, Job.id) < (last.created_at, last.id)
             query = query.where(behind)
         query = query.order_by(Job.created_at.desc(), Job.id.desc())
-        if not metadata:
+        if not metadata and not bare:
             query = query.limit(limit + 1)
         wanted = (metadata or {}).items()
+
+        def meant(job: Job) -> bool:
+            has: dict[str, str] = job.request.get("metadata") or {}
+            return wanted <= has.items() and not (bare and has)
+
         with self._database.read() as session:
-            found: list[Job] = [
-                job
-                for job in session.scalars(query)
-                if wanted <= (job.request.get("metadata") or {}).items()
-            ]
+            found: list[Job] = [job for job in session.scalars(query) if meant(job)]
         return found[:limit], len(found) > limit
 
     def using(self, tenant: str, file_id: str) -> Job | None:

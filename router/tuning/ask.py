@@ -98,7 +98,7 @@ def _text(body: dict[str, Any], name: str, *, required: bool = False) -> str | N
         )
     text = isinstance(value, str) and 1 <= len(value) <= 500 and "\0" not in value
     if value is not None and not text:
-        raise _invalid(name, "a text that is not empty")
+        raise _invalid(name, "a text of 1–500 characters")
     return value
 
 

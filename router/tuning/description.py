@@ -121,7 +121,8 @@ def _jobs() -> Json:
         *_cursor(100),
         {
             **{"name": "metadata", "in": "query", "style": "deepObject", "explode": True},
-            "description": "Only jobs whose metadata has these: `metadata[key]=value`.",
+            "description": "Only jobs whose metadata has these: `metadata[key]=value`; "
+            "`metadata=null` is for those that have none.",
             "schema": metadata,
         },
     ]

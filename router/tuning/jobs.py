@@ -94,12 +94,13 @@ def listed(
     after: str | None,
     limit: int,
     metadata: dict[str, str],
+    bare: bool,
 ) -> dict[str, Any]:
-    """A page, newest first. Raises Missing for an unknown `after`."""
+    """A page, newest first; `bare` jobs have no metadata. Raises Missing for an unknown `after`."""
     if after is not None:
         find(registry, tenant, after, "after")
     found, more = registry.jobs.page(
-        tenant, after=after, limit=limit, trigger=TRIGGER, metadata=metadata
+        tenant, after=after, limit=limit, trigger=TRIGGER, metadata=metadata, bare=bare
     )
     return page([show(registry, job, view) for job in found], more)
 

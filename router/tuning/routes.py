@@ -144,6 +144,7 @@ def _jobs(
             after=after_of(request),
             limit=limit_of(request, 20, 100),
             metadata=metadata,
+            bare=request.query_params.get("metadata") == "null",
         )
 
     @router.get("/{job_id}")

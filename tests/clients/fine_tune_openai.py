@@ -49,6 +49,16 @@ def lines(rows: list[Any]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
+def lacking(*objects: Any) -> list[str]:
+    """Fields of the SDK's types that an object did not come with; values of another type raise."""
+    found: set[str] = set()
+    for each in objects:
+        raw = json.loads(each.model_dump_json(exclude_unset=True))
+        type(each).model_validate(raw)
+        found |= {f"{type(each).__name__}.{name}" for name in type(each).model_fields.keys() - raw}
+    return sorted(found)
+
+
 def refused(act: Callable[[], Any]) -> list[Any]:
     try:
         act()
@@ -99,6 +109,10 @@ def main() -> dict[str, Any]:
         )
         second = jobs.create(model=MODEL, training_file=pairs.id, suffix="second", method=dpo)
         third = jobs.create(model=MODEL, training_file=chats.id, suffix="third")
+        raw = jobs.with_raw_response.retrieve(third.id)
+        got["request_id"] = raw.headers["x-request-id"].startswith("req_")
+        events = [*jobs.list_events(third.id, limit=1)]
+        got["lacking"] = lacking(chats, first, second, third, raw.parse(), *events)
         got["paused"] = jobs.pause(third.id).status
         got["resumed"] = jobs.resume(third.id).status
         got["cancelled"] = jobs.cancel(third.id).status
@@ -127,7 +141,8 @@ def main() -> dict[str, Any]:
         else:
             jobs.cancel(first.id)
             jobs.cancel(second.id)
-        got["deleted"] = client.files.delete(chats.id).deleted
+        got["lacking"] += lacking(client.files.delete(chats.id), *client.files.list(limit=1))
+        got["deleted"] = chats.id not in {file.id for file in client.files.list()}
     return got
 
 

@@ -31,7 +31,8 @@ async def test_the_script_runs_with_another_address_only(router: Running, python
     assert process.returncode == 0, err.decode()[-3000:]
     got = json.loads(out)
     assert (got["paused"], got["resumed"], got["cancelled"]) == ("paused", "queued", "cancelled")
-    assert got["listed"] and got["deleted"]
+    assert got["listed"] and got["deleted"] and got["request_id"]
+    assert got["lacking"] == []
     assert got["errors"] == {
         "request": ["BadRequestError", "invalid_value", "suffix"],
         "file": ["BadRequestError", "invalid_file_format", "file"],

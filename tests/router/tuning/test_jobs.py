@@ -200,6 +200,10 @@ async def test_jobs_and_events_are_paged_and_found_by_metadata(router: Running) 
         assert [job.id for job in found.data] == [ids[1]]
         found = await client.fine_tuning.jobs.list(metadata={'k"[x]': "é"}, limit=2)
         assert len(found.data) == 2 and found.has_more
+        bare = await client.fine_tuning.jobs.create(model=BASE, training_file=file)
+        found = await client.fine_tuning.jobs.list(extra_query={"metadata": "null"})
+        assert [job.id for job in found.data] == [bare.id]
+        registry.jobs.cancel(bare.id)
         for number in range(5):
             registry.jobs.tell(ids[0], f"step {number}", kind="metrics", data={"step": number})
         told = [e async for e in client.fine_tuning.jobs.list_events(ids[0], limit=2)]
