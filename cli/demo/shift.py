@@ -48,6 +48,8 @@ class Mailroom:
     sent: int = 0
     corrected: int = 0
     failed: int = 0
+    quiet: bool = False
+    """Whether few are sent: something else needs the machine."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _failure: BaseException | None = None
@@ -93,14 +95,13 @@ class Mailroom:
                         answer = await feedback.post("/v1/feedback", json=body)
                         self.corrected += answer.status_code == 200
                         self.failed += answer.status_code != 200
-                    # Corrections out, the day goes on, but leaves the machine to training.
-                    await asyncio.sleep(PAUSE_S if ticket or not self.corrections else QUIET_S)
+                    await asyncio.sleep(QUIET_S if self.quiet and not ticket else PAUSE_S)
 
             await asyncio.gather(*(send() for _ in range(self.senders)))
 
 
 def tell(stage: Stage, story: Story, key: str, examples: Path, clients: int) -> None:
-    """Shift, drift, corrections, retraining, gate, swap; accuracy before and after."""
+    """Shift, drift, corrections, retraining, gate, rollout; accuracy before and after."""
     registry, model = stage.registry, str(ACME.adapter)
     folder = examples / "acme"
     settle(stage, story, key, folder)
@@ -125,10 +126,15 @@ def tell(stage: Stage, story: Story, key: str, examples: Path, clients: int) -> 
                 )
         return registry.aliases.get(ACME.name, model).live != before_live
 
+    def look(mailroom: Mailroom) -> None:
+        # The day goes on, but leaves the machine to training; a rollout wants traffic.
+        mailroom.quiet = bool(registry.jobs.all(ACME.name, model, active=True))
+        watcher.look(mailroom)
+
     def send(mailroom: Mailroom, what: str, until: Callable[[], bool]) -> None:
         mailroom.start()
         try:
-            stage.wait(what, until, 900.0, each=lambda: watcher.look(mailroom), interval=0.2)
+            stage.wait(what, until, 900.0, each=lambda: look(mailroom), interval=0.2)
             watcher.look(mailroom)
         finally:
             mailroom.stop()

@@ -93,7 +93,7 @@ NAMES = {"a" * 64: "support@aaaaaaaaaaaa", "b" * 64: "support@bbbbbbbbbbbb"}
         ("watch", {"evidence": {"statistic": 12.3, "threshold": 9.9}},
          "prompts have changed: evidence 12.3 against a threshold of 9.9"),
         ("hold", {"rule": "cooldown", "evidence": {"reason": "an hour has not passed"}},
-         "no retraining, though drift is sustained: an hour has not passed"),
+         "no retraining: an hour has not passed"),
         ("retrain",
          {"rule": "drift-and-corrections", "expected": {"gain_at_most": 0.6},
           "realised": {"outcome": "promoted", "gain": 0.37}},
