@@ -41,7 +41,7 @@ class Asked:
 
 
 @cache
-def _questions(new: bool, broken: bool) -> tuple[Asked, ...]:
+def questions(new: bool, broken: bool) -> tuple[Asked, ...]:
     """Many, to draw from; `broken` ones carry a chat template within."""
     chance = random.Random(7)
     found = []
@@ -189,7 +189,7 @@ class World:
     ) -> list[Exchange]:
         chance = self._random.random
         new = chance() < player.new(self.day)
-        asked = self._random.choice(_questions(new, player.broken(self.day)))
+        asked = self._random.choice(questions(new, player.broken(self.day)))
         canary = alias.canary is not None and chance() < alias.canary_weight
         digest = alias.canary if canary else alias.live
         assert digest is not None

@@ -1,0 +1,118 @@
+"""`switchyard explain`: what it says of an adapter at each point of its life."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+from cli.home import Home
+from monitoring.controller import Controller
+from monitoring.metrics import Metrics
+from monitoring.settings import ControllerSettings
+from registry import Registry
+from registry.exchanges import Exchange
+from tests.cli.conftest import Switchyard
+from tests.monitoring.world import Asked, questions
+
+LIVE = "a" * 64
+
+
+def _live(registry: Registry) -> Controller:
+    """acme/support with a version that is live."""
+    registry.tenants.create("acme")
+    registry.adapters.create("acme", "support", "tiny")
+    registry.aliases.ensure("acme", "support", "support")
+    file = registry.upload("acme", "train.jsonl", b"{}")
+    job = registry.jobs.enqueue("acme", "support", file, trigger="cli")
+    registry.versions.publish(
+        "acme", "support", LIVE, manifest={}, evaluation={}, verdict="promote", job_id=job.id
+    )
+    assert registry.jobs.lease("worker-1") is not None
+    registry.jobs.succeed(job.id, "worker-1", LIVE)
+    registry.aliases.flip("acme", "support", LIVE)
+    return Controller(registry, ControllerSettings(), Metrics())
+
+
+_numbers = itertools.count()
+
+
+def _send(registry: Registry, questions: tuple[Asked, ...], count: int) -> None:
+    registry.exchanges.add(
+        [
+            Exchange(
+                id=f"chatcmpl-{next(_numbers)}",
+                tenant="acme",
+                alias="support",
+                adapter="support",
+                digest=LIVE,
+                served="adapter",
+                role="live",
+                status=200,
+                latency_ms=5.0,
+                created_at=time.time(),
+                valid=True,
+                refused=False,
+                sketch=asked.sketch,
+                layout=asked.layout,
+            )
+            for asked in questions[:count]
+        ]
+    )
+
+
+def _said(switchyard: Switchyard) -> dict[str, Any]:
+    (found,) = switchyard.json("explain", "acme")
+    assert isinstance(found, dict)
+    return found
+
+
+def test_before_anything_is_live_it_says_so(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    home_registry.tenants.create("acme")
+    assert "acme has no adapter" in switchyard("explain", "acme").output
+    home_registry.adapters.create("acme", "support", "tiny")
+    assert _said(switchyard)["ruling"] is None
+    assert "nothing yet" in switchyard("explain", "acme").output
+
+
+def test_a_healthy_adapter_and_then_a_broken_client(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    controller = _live(home_registry)
+    controller.tick()
+    _send(home_registry, questions(False, False), 260)
+    controller.tick()
+    healthy = _said(switchyard)
+    assert healthy["ruling"]["kind"] == "none"
+    assert healthy["evidence"]["pipeline"] == "as usual"
+    assert healthy["evidence"]["prompts"].startswith("as they were after the promotion")
+    assert healthy["evidence"]["invalid answers"].startswith("0.0% of late, 0.0% after")
+    _send(home_registry, questions(False, True), 60)
+    controller.tick()
+    broken = _said(switchyard)
+    assert broken["ruling"]["rule"] == "pipeline-changed"
+    assert "chat-template markers" in broken["evidence"]["pipeline"]
+    (held,) = broken["history"]
+    assert held["said"].startswith("no retraining: messages are built in another way")
+    shown = switchyard("explain", "acme", "--adapter", "support").output
+    assert "acme/support" in shown
+    assert "hold: messages are built in another way than usual" in shown
+
+
+def test_a_wish_is_said_until_the_controller_took_it_up(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    controller = _live(home_registry)
+    controller.tick()
+    assert "asked for" in switchyard("adapter", "retrain", "support", "--tenant", "acme").output
+    found = _said(switchyard)
+    assert (found["ruling"]["kind"], found["ruling"]["rule"]) == ("retrain", "asked")
+    assert found["history"][0]["said"].endswith("asked for a retraining")
+
+
+def test_what_is_not_there_is_named(switchyard: Switchyard, home: Home) -> None:
+    assert "tenant 'acme' does not exist" in switchyard("explain", "acme", code=1).stderr
+    switchyard("tenant", "create", "acme")
+    switchyard("explain", "acme", "--adapter", "support", code=1)
