@@ -112,6 +112,44 @@ TENANT: Rows = (
         ),
     ),
     (
+        "What are answers like?",
+        (
+            Panel(
+                "Answers in and out of form",
+                "By the adapter's labels or schema, where it has one.",
+                (
+                    (
+                        "sum by (outcome) "
+                        '(rate(switchyard_answer_formats_total{tenant="$tenant"}[10m]))',
+                        "{{outcome}}",
+                    ),
+                ),
+                unit="reqps",
+            ),
+            Panel(
+                "Answers and refusals",
+                "A refusal is told by its first words: a hint, not a judgement.",
+                (
+                    (
+                        "sum by (outcome) "
+                        '(rate(switchyard_answers_read_total{tenant="$tenant"}[10m]))',
+                        "{{outcome}}",
+                    ),
+                ),
+                unit="reqps",
+            ),
+            Panel(
+                "Broken pipeline, worse answers",
+                "1: your messages are built in an unusual way; answers are worse than just after "
+                "the promotion.",
+                (
+                    ('max(switchyard_pipeline_changed{tenant="$tenant"})', "pipeline"),
+                    ('max(switchyard_quality_down{tenant="$tenant"})', "answers"),
+                ),
+            ),
+        ),
+    ),
+    (
         "Are your prompts still what the adapter was trained for?",
         (
             Panel(

@@ -45,6 +45,8 @@ def test_the_learning_rate_falls_with_the_bases_width():
         ({"rank": "16"}, "rank='16': expected one of"),
         ({"epochs": 0}, "epochs=0: expected a number 0.01–1000"),
         ({"epochs": float("nan")}, "epochs=nan: expected a number"),
+        ({"epochs": float("inf")}, "epochs=inf: expected a number"),
+        ({"epochs": 10**400}, "expected a number"),
         ({"learning_rate": -1}, "learning_rate=-1: expected a number 1e-08–1"),
         ({"batch_size": 1.5}, "batch_size=1.5: expected a whole number 1–1024"),
         ({"keep_good_rows": "yes"}, "keep_good_rows='yes': expected true or false"),
