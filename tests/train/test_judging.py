@@ -318,7 +318,7 @@ async def test_a_jobs_exam_has_the_judge_of_the_workers_settings(
             while not taken.done:
                 await asyncio.sleep(0.05)
     memory = {name: {"score": 0.5} for name in ("base_zero_shot", "adapter")}
-    outcome, trouble = taken.merge({"evaluation": memory})
+    outcome, trouble = taken.merge({"evaluation": memory, "reasons": {}})
     assert trouble == ""
     assert outcome["evaluation"]["judge"]["systems"]["adapter"]["n"] == 10
     assert SECRET not in "".join(p.read_text() for p in folder.glob("exam*"))
