@@ -10,6 +10,7 @@ from tests.monitoring.world import DAY_S, MONTH, Player, Skill, World
 
 SETTINGS = ControllerSettings(
     reference=60,
+    false_alarms_per_week=0.02,  # one a year, of all seven together
     min_corrections=20,
     cooldown_s=2 * DAY_S,
     pipeline_patience_s=30 * DAY_S,
