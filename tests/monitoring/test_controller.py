@@ -265,7 +265,7 @@ def test_a_promotion_grants_no_new_budget(scene: Scene) -> None:
 
 def test_a_stream_without_drift_runs_beside_and_is_counted(scene: Scene) -> None:
     scene.controller.tick()
-    scene.send(stream(1, 500))
+    scene.send(stream(1, 1000))
     scene.controller.tick()
     promised = scene.gauge("drift_control_promised_total")
     assert promised is not None
