@@ -65,7 +65,7 @@ def adwin(
     """River's ADWIN knows one number: one each on likeness to the reference's mean, length,
     capitals, accents and symbols; the first to alarm counts. A statistic of n: alarmed with delta
     10^-n."""
-    from river.drift import ADWIN
+    from river.drift import ADWIN  # type: ignore[import-not-found]
 
     mean = sketches[reference, :LEXICAL].mean(axis=0)
 
@@ -103,7 +103,7 @@ def mmd(
     """alibi-detect's online MMD on the numbers of our sketches, descriptors in standard deviations.
     `mmd-50`: its window is 50."""
     import torch
-    from alibi_detect.cd import MMDDriftOnline
+    from alibi_detect.cd import MMDDriftOnline  # type: ignore[import-not-found]
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -124,13 +124,16 @@ def evidently(
 ) -> Iterator[tuple[int, float]]:
     """Evidently's text drift: how well a classifier tells the last prompts from the reference,
     asked every `STEP` prompts. The function is the one that its reports call."""
-    import pandas as pd
-    from evidently.legacy.utils.data_drift_utils import calculate_text_drift_score
+    from importlib import import_module
+
+    import pandas as pd  # type: ignore[import-untyped]
+
+    drift = import_module("evidently.legacy.utils.data_drift_utils")
 
     usual = pd.Series([texts[n] for n in reference])
     for end in range(WINDOW, len(later) + 1, STEP):
         last = pd.Series([texts[n] for n in later[end - WINDOW : end]])
-        score, _drifted = calculate_text_drift_score(usual, last, bootstrap=False)
+        score, _drifted = drift.calculate_text_drift_score(usual, last, bootstrap=False)
         yield end - 1, float(score)
 
 
