@@ -8,17 +8,17 @@ machine and thread count give the same weights, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from torch.nn import functional
 from trl import SFTConfig, SFTTrainer
 
 from train import methods, preferences
 from train.combinations import PREFERENCES
+from train.course import Course
 from train.dataset import IGNORED, Example
 from train.durable import Durable
 from train.keeper import Keeper, Report
@@ -26,25 +26,11 @@ from train.spec import TrainingSpec
 from train.state import Resumable
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The model with its adapter, and how training went. Losses are nats per supervised token."""
+@dataclass(frozen=True, kw_only=True)
+class Trained(Course):
+    """The model with its adapter, and how training went."""
 
     model: Any
-    learning_rate: float
-    most_epochs: float
-    steps: int
-    epochs: float
-    first_loss: float
-    last_loss: float
-    best_validation_loss: float | None
-    best_epoch: float
-    tokens: int
-    tokens_per_s: float
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """The figures of every step."""
-    checkpoints: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
-    """The weights of the last epochs, by their step."""
 
 
 def fine_tune(

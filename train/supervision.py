@@ -8,8 +8,9 @@ gradient. The model, its gradients and the random numbers are afterwards as they
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,25 +78,30 @@ def of_gradients(model: Any, examples: Sequence[Example]) -> dict[str, Any]:
         if not trained:
             raise SupervisionFailed("No weight of the model is trained: all are frozen")
         loss = _loss(model, batch)
-        if not torch.isfinite(loss):
-            raise SupervisionFailed(f"The loss before training is {loss.item()}: not a number")
         loss.backward()  # type: ignore[no-untyped-call]
         for name, parameter in trained:
             grad = parameter.grad
             norm = 0.0 if grad is None else float(grad.detach().float().norm())
             module = _module(name)
             norms[module] = max(norms.get(module, 0.0), norm)
-    missing = _adapted(model) - set(norms)
-    dead = sorted({*(name for name, norm in norms.items() if not norm > 0), *missing})
+    return of_norms(dict.fromkeys(_adapted(model), 0.0) | norms, float(loss.detach()))
+
+
+def of_norms(norms: Mapping[str, float], loss: float) -> dict[str, Any]:
+    """What the gradients of one real batch say: `norms` has the largest of each adapted module's,
+    `loss` is the batch's. Raises SupervisionFailed, with the modules that get none."""
+    if not math.isfinite(loss):
+        raise SupervisionFailed(f"The loss before training is {loss}: not a number")
+    dead = sorted(name for name, norm in norms.items() if not norm > 0)
     if dead:
         more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
         raise SupervisionFailed(
-            f"{len(dead)} of {len(norms) + len(missing)} adapted modules get no gradient from a "
+            f"{len(dead)} of {len(norms)} adapted modules get no gradient from a "
             f"batch of rows: {', '.join(dead[:5])}{more}"
         )
     return {
         "adapted_modules": len(norms),
-        "first_batch_loss": round(float(loss.detach()), 6),
+        "first_batch_loss": round(loss, 6),
         "least_gradient_norm": float(f"{min(norms.values()):.4g}"),
     }
 

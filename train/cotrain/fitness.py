@@ -8,7 +8,7 @@ from pathlib import Path
 from train.spec import TrainingSpec
 
 STATE = "state.json"
-STATE_FORMAT = "cotrain-1"
+STATE_FORMAT = "cotrain-2"
 """What the state of a co-trained job says of itself; train.run can't go on from one."""
 
 _WANTED = {

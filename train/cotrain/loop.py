@@ -13,30 +13,22 @@ import torch
 
 from train.cotrain.stack import Share, Stack
 from train.cotrain.trainee import CoJob, Trainee
+from train.course import Course
 from train.dataset import Example
+from train.errors import SupervisionFailed, TrainingError
 
 Report = Callable[[str, dict[str, Any]], None]
 _EVALUATED_AT_ONCE = 32
 
 
-@dataclass(frozen=True)
-class CoTrained:
-    """One job's adapter under PEFT's names, and how training went. Losses are nats per supervised
-    token; `tokens_per_s` is its share of the time that it was on board."""
+@dataclass(frozen=True, kw_only=True)
+class CoTrained(Course):
+    """One job's adapter under PEFT's names, and how training went; `tokens_per_s` is its share of
+    the time that it was on board. `proof` is what train.supervision found in the first step."""
 
     id: str
     weights: dict[str, torch.Tensor]
-    learning_rate: float
-    most_epochs: float
-    steps: int
-    epochs: float
-    first_loss: float
-    last_loss: float
-    best_validation_loss: float | None
-    best_epoch: float
-    tokens: int
-    tokens_per_s: float
-    checkpoints: dict[int, dict[str, torch.Tensor]]
+    proof: dict[str, Any]
 
 
 @dataclass
@@ -48,6 +40,10 @@ class _Aboard:
     """Steps that were made in an earlier process."""
 
 
+def _raise(_: str, error: TrainingError) -> None:
+    raise error
+
+
 def cotrain(
     model: Any,
     jobs: Iterable[CoJob],
@@ -55,6 +51,7 @@ def cotrain(
     seats: int = 8,
     most_tokens: int = 8192,
     report: Report = lambda _, __: None,
+    failed: Callable[[str, TrainingError], None] = _raise,
     wish: Callable[[str], str] = lambda _: "",
     pausing: Callable[[str], Path] | None = None,
     keeping: Callable[[str, int], Path] | None = None,
@@ -64,11 +61,12 @@ def cotrain(
 
     Yields each job when it is done. `jobs` is read as seats get free, so it may grow meanwhile. A
     pass holds at most `most_tokens` tokens, or one job's step if that is longer; more make further
-    passes of the same step. `report` gets a job's id and the news that train.sft tells. `wish` is
-    asked for each job before each step: "cancel" drops it, "pause" saves it to
-    `pausing(id)`, from where `CoJob.resume` goes on; {"kind": "left"} tells of both. Every
-    `every_s` seconds a state is kept in `keeping(id, step)`. Raises InvalidSpec where the base's
-    attention can't be co-trained.
+    passes of the same step. `report` gets a job's id and the news that train.sft tells. `failed`
+    gets a job's id and SupervisionFailed where the first step gives one of its layers no gradient:
+    it makes no step and leaves, the others go on. `wish` is asked for each job before each step:
+    "cancel" drops it, "pause" saves it to `pausing(id)`, from where `CoJob.resume` goes on;
+    {"kind": "left"} tells of both. Every `every_s` seconds a state is kept in `keeping(id, step)`.
+    Raises InvalidSpec where the base's attention can't be co-trained.
     """
     stack = Stack(model)
     waiting = iter(jobs)
@@ -80,10 +78,16 @@ def cotrain(
             return
         aboard = [each for each in aboard if not _left(each.trainee, wish, pausing, report)]
         learning = [each for each in aboard if not each.trainee.done]
-        _step(stack, learning, most_tokens)
+        for trainee, error in _step(stack, learning, most_tokens):
+            aboard = [each for each in aboard if each.trainee is not trainee]
+            learning = [each for each in learning if each.trainee is not trainee]
+            failed(trainee.job.id, error)
         for each in learning:
             _tell(each, report)
-        _validate(stack, [each.trainee for each in learning if each.trainee.due], report)
+        ended = [each.trainee for each in learning if each.trainee.ended]
+        _validate(stack, [trainee for trainee in ended if trainee.job.validation])
+        for trainee in ended:
+            _tell_epoch(trainee, report)
         if keeping is not None:
             for each in learning:
                 _keep(each, keeping, every_s, report)
@@ -133,14 +137,24 @@ def _keep(
     report(trainee.job.id, {"kind": "state", "path": str(folder), "step": trainee.step})
 
 
-def _step(stack: Stack, aboard: Sequence[_Aboard], most_tokens: int) -> None:
+def _step(
+    stack: Stack, aboard: Sequence[_Aboard], most_tokens: int
+) -> list[tuple[Trainee, TrainingError]]:
+    """Whom the step would have taught something else than was meant."""
+    wrong: list[tuple[Trainee, TrainingError]] = []
     for crew in _passes([(each.trainee, each.trainee.share()) for each in aboard], most_tokens):
         sums, counts = stack.losses([share for _, share in crew], learn=True)
         for (trainee, share), loss, count in zip(crew, sums.tolist(), counts, strict=True):
+            try:
+                trainee.prove(loss / count)
+            except SupervisionFailed as error:
+                wrong.append((trainee, error))
+                continue
             trainee.learn(loss / count, _tokens(share.examples), count)
+    return wrong
 
 
-def _validate(stack: Stack, due: Sequence[Trainee], report: Report) -> None:
+def _validate(stack: Stack, due: Sequence[Trainee]) -> None:
     """The mean loss over all supervised tokens of each one's validation rows."""
     sums = [0.0] * len(due)
     counts = [0] * len(due)
@@ -157,16 +171,18 @@ def _validate(stack: Stack, due: Sequence[Trainee], report: Report) -> None:
             sums[place] += loss
             counts[place] += count
     for trainee, total, count in zip(due, sums, counts, strict=True):
-        loss = total / count
-        trainee.judge(loss)
-        figures = {
-            "step": trainee.step,
-            "epoch": trainee.epoch,
-            "train_loss": trainee.losses[-1] if trainee.losses else None,
-            "valid_loss": round(loss, 6),
-            "valid_mean_token_accuracy": None,
-        }
-        report(trainee.job.id, {"kind": "checkpoint", "step": trainee.step, "metrics": figures})
+        trainee.judge(total / count)
+
+
+def _tell_epoch(trainee: Trainee, report: Report) -> None:
+    figures = {
+        "step": trainee.step,
+        "epoch": trainee.epoch,
+        "train_loss": trainee.last_loss(),
+        "valid_loss": trainee.rows[-1].get("valid_loss"),
+        "valid_mean_token_accuracy": None,
+    }
+    report(trainee.job.id, {"kind": "checkpoint", "step": trainee.step, "metrics": figures})
 
 
 def _passes(
@@ -200,7 +216,7 @@ def _tell(each: _Aboard, report: Report) -> None:
             "step": done,
             "steps": trainee.steps,
             "epoch": round(trainee.epoch, 3),
-            "loss": trainee.losses[-1] if trainee.losses else None,
+            "loss": trainee.last_loss() if trainee.rows else None,
             "valid_loss": trainee.best_loss,
             "tokens_per_s": _speed(each) if made else None,
             "eta_s": round(spent / made * (trainee.steps - done), 1) if made else None,
@@ -227,11 +243,13 @@ def _result(each: _Aboard) -> CoTrained:
         most_epochs=trainee.job.epochs,
         steps=trainee.step,
         epochs=trainee.epoch,
-        first_loss=trainee.losses[0] if trainee.losses else float("nan"),
-        last_loss=trainee.losses[-1] if trainee.losses else float("nan"),
+        first_loss=trainee.first_loss(),
+        last_loss=trainee.last_loss(),
         best_validation_loss=None if trainee.best_loss is None else round(trainee.best_loss, 6),
         best_epoch=round(trainee.best_step / trainee.per_epoch, 4),
         tokens=trainee.tokens,
         tokens_per_s=_speed(each),
+        rows=trainee.rows,
         checkpoints=trainee.checkpoints(),
+        proof=trainee.proof,
     )

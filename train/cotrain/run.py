@@ -85,6 +85,7 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
         [each.co for each in prepared.values()],
         seats=seats,
         report=report,
+        failed=lambda id_, error: leave(id_, prepared[id_].job.folder, error_of(error), report),
         wish=lambda id_: _wish(prepared[id_].job.folder),
         pausing=lambda id_: prepared[id_].job.folder / "state",
         keeping=lambda id_, step: prepared[id_].job.folder / "states" / f"step-{step}",
@@ -156,6 +157,7 @@ def _finish(each: _Prepared, base: Any, model: Any, result: Any, report: Report)
     from train.cotrain.worn import wearing
 
     job = each.job
+    each.prepared.supervision.update(result.proof)
     with wearing(model, job.spec, result) as trained:
         outcome = pipeline.conclude(
             job.folder,

@@ -24,8 +24,9 @@ from train.cotrain.stack import Share
 from train.cotrain.weights import Site, Weights
 from train.dataset import Example
 from train.spec import TrainingSpec
+from train.supervision import of_norms
 
-_BETAS, _EPSILON, _MOST_NORM, _LOG_EVERY = (0.9, 0.999), 1e-8, 1.0, 5
+_BETAS, _EPSILON, _MOST_NORM, _SMOOTH = (0.9, 0.999), 1e-8, 1.0, 5
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class Trainee:
         self.step = 0
         self.tokens = 0
         self.supervised = 0
-        self.losses: list[float] = []
+        self.rows: list[dict[str, Any]] = []
+        """The figures of every step."""
+        self.proof: dict[str, Any] = {}
+        """What the first step's gradients said."""
         self.best_loss: float | None = None
         self.best_step = 0
-        self._recent: list[float] = []
         self._worse = 0
         self._order: tuple[int, list[int]] = (-1, [])
         self.epochs: dict[int, torch.Tensor] = {}
@@ -80,11 +83,6 @@ class Trainee:
     def done(self) -> bool:
         """All steps are made, or no better validation loss is in sight."""
         return self.step >= self.steps or self._worse >= self.job.spec.patience
-
-    @property
-    def due(self) -> bool:
-        """An epoch is over, or the last step: time to measure the validation loss."""
-        return bool(self.job.validation) and self.ended
 
     @property
     def ended(self) -> bool:
@@ -115,6 +113,20 @@ class Trainee:
         share = (self.step - self.warmup) / max(1, self.steps - self.warmup)
         return self.job.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * share)))
 
+    def first_loss(self) -> float:
+        """The mean of the first steps; NaN before the first."""
+        return _mean(self.rows[:_SMOOTH])
+
+    def last_loss(self) -> float:
+        """The mean of the last steps; NaN before the first."""
+        return _mean(self.rows[-_SMOOTH:])
+
+    def prove(self, loss: float) -> None:
+        """Before the first step is made of them: does every module get a gradient? A's is nothing
+        while B is, so B's is enough. `loss` as in `learn`. Raises SupervisionFailed."""
+        if not self.proof:
+            self.proof = of_norms(self.weights.norms(), loss)
+
     def learn(self, loss: float, tokens: int, supervised: int) -> None:
         """One step of AdamW without decay, on gradients clipped to a norm of 1, as TRL makes it.
         `loss` is the mean over the step's supervised tokens, in nats."""
@@ -132,10 +144,7 @@ class Trainee:
         weights.values.addcdiv_(self._mean, gradient, value=-size)
         self.tokens += tokens
         self.supervised += supervised
-        self._recent.append(loss)
-        if self.step % _LOG_EVERY == 0:
-            self.losses.append(sum(self._recent) / len(self._recent))
-            self._recent = []
+        self.rows.append({"step": self.step, "train_loss": round(loss, 6), "train_accuracy": None})
         if self.job.spec.checkpoints and self.ended:
             self.epochs[self.step] = weights.values.cpu().clone()
             for step in sorted(self.epochs)[: -self.job.spec.checkpoints]:
@@ -143,6 +152,8 @@ class Trainee:
 
     def judge(self, loss: float) -> None:
         """Take in the validation loss after an epoch: keep the best weights, count worse ones."""
+        if self.rows:
+            self.rows[-1] |= {"valid_loss": round(loss, 6), "valid_mean_token_accuracy": None}
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_step = loss, self.step
             self._best.copy_(self.weights.values)
@@ -199,5 +210,9 @@ class Trainee:
 
 
 _KEPT = (
-    "step", "tokens", "supervised", "losses", "best_loss", "best_step", "_recent", "_worse",
+    "step", "tokens", "supervised", "rows", "proof", "best_loss", "best_step", "_worse",
 )  # fmt: skip
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> float:
+    return round(sum(row["train_loss"] for row in rows) / len(rows), 6) if rows else math.nan

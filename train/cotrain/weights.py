@@ -88,6 +88,15 @@ class Weights:
         for name, view in self._named():
             view.copy_(state[name])
 
+    def norms(self) -> dict[str, float]:
+        """The larger norm of the gradients of A and B, by the layer's name in the model."""
+        names, found = [], []
+        for site, da, dbs in zip(self.places, self.da, self.db, strict=True):
+            for name, own, db in zip(site.names, da.split(self.rank), dbs, strict=True):
+                names.append(name)
+                found.append(torch.maximum(own.norm(), db.norm()))
+        return dict(zip(names, torch.stack(found).tolist(), strict=True))
+
     def _named(self) -> list[tuple[str, torch.Tensor]]:
         named = []
         for site, a, bs in zip(self.places, self.a, self.b, strict=True):

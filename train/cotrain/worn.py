@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 from peft import LoraConfig, TaskType, get_peft_model, set_peft_model_state_dict
 
 from train.cotrain.loop import CoTrained
+from train.course import Course
 from train.sft import Trained
 from train.spec import TrainingSpec
 
@@ -31,21 +33,15 @@ def wearing(model: Any, spec: TrainingSpec, result: CoTrained) -> Iterator[Train
     try:
         set_peft_model_state_dict(worn, result.weights)
         worn.eval()
+        course = {each.name: getattr(result, each.name) for each in fields(Course)}
         yield Trained(
             model=worn,
-            learning_rate=result.learning_rate,
-            most_epochs=result.most_epochs,
-            steps=result.steps,
-            epochs=result.epochs,
-            first_loss=result.first_loss,
-            last_loss=result.last_loss,
-            best_validation_loss=result.best_validation_loss,
-            best_epoch=result.best_epoch,
-            tokens=result.tokens,
-            tokens_per_s=result.tokens_per_s,
-            checkpoints={
-                step: {_default(name): each for name, each in weights.items()}
-                for step, weights in result.checkpoints.items()
+            **course
+            | {
+                "checkpoints": {
+                    step: {_default(name): each for name, each in weights.items()}
+                    for step, weights in result.checkpoints.items()
+                }
             },
         )
     finally:

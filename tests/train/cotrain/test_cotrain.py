@@ -112,6 +112,10 @@ def test_the_adapter_is_the_one_that_trl_trains(base, tmp_path):
     assert own.best_validation_loss == pytest.approx(trained.best_validation_loss, abs=1e-5)
     assert own.first_loss == pytest.approx(trained.first_loss, abs=1e-3)
     assert_same(adapter(plain), own.weights, tolerance=2e-3)
+    for ours, theirs in zip(own.rows, trained.rows, strict=True):
+        assert ours["step"] == theirs["step"]
+        for name in ("train_loss", "valid_loss"):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-3)
 
 
 def adapter(model):
@@ -161,6 +165,33 @@ def test_a_job_that_was_killed_goes_on_from_its_last_state(model, crew, alone, t
     (anew,) = cotrain(model, [other], report=lambda name, news: told.append((name, news)))
     assert any("starts anew" in news.get("message", "") for _, news in told)
     assert_same(alone["a"].weights, anew.weights, tolerance=1e-6)
+
+
+def test_a_layer_that_learns_nothing_ends_its_job_before_the_first_step_and_no_other(
+    model, crew, alone
+):
+    """A and B of one layer are nothing, so neither will ever move."""
+    cut = "base_model.model.model.layers.1.self_attn.v_proj.lora_A.weight"
+    start = {
+        name: torch.zeros_like(each) if "lora_B" in name or name == cut else each
+        for name, each in alone["c"].weights.items()
+    }
+    told, failed = [], {}
+    results = cotrain(
+        model,
+        [replace(crew[2], id="cut off", start=start), crew[0]],
+        report=lambda name, news: told.append((name, news)),
+        failed=failed.setdefault,
+    )
+    (left,) = results
+    assert_same(alone["a"].weights, left.weights)
+    assert failed.keys() == {"cut off"}
+    reason = "1 of 28 adapted modules get no gradient"
+    assert reason in failed["cut off"].message
+    assert "layers.1.self_attn.v_proj" in failed["cut off"].message
+    assert {news.get("step") for name, news in told if name == "cut off"} == {0}
+    assert left.proof["adapted_modules"] == 28
+    assert left.proof["least_gradient_norm"] > 0
 
 
 def test_the_last_epochs_weights_are_kept(alone):

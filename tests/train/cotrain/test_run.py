@@ -9,9 +9,11 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.real_engine import make_base
 from tests.train.making import jsonl, record, task, tickets
+from train.cotrain.run import run
 from train.forgetting import MAX_FORGETTING
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -83,7 +85,14 @@ def test_each_job_leaves_an_adapter_of_its_own_with_figures(done, name, tenant, 
     found = outcome(folder, name)
     assert found["manifest"] == manifest
     assert found["evaluation"]["n"] > 0
-    assert found["result"]["training"]["steps"] > 0
+    steps = found["result"]["training"]["steps"]
+    assert steps > 0
+    assert found["result"]["supervision"]["adapted_modules"] == 28
+    first, *rows = (folder / name / "metrics.csv").read_text().splitlines()
+    rows = [dict(zip(first.split(","), row.split(","), strict=True)) for row in rows]
+    assert [row["step"] for row in rows] == [str(n) for n in range(1, steps + 1)]
+    assert all(float(row["train_loss"]) > 0 for row in rows)
+    assert float(rows[-1]["valid_loss"]) == found["result"]["training"]["validation_loss"]
     probes = json.loads((folder / name / "adapter" / "probes.json").read_text())["probes"]
     assert any(each["logprobs"] != each["base_logprobs"] for each in probes)
 
@@ -123,3 +132,18 @@ def test_news_say_whose_they_are(done):
         steps = [each["step"] for each in own if each.get("step") and each["kind"] == "progress"]
         assert steps == list(range(1, len(steps) + 1)) != []
         assert any(each["kind"] == "checkpoint" for each in own)
+
+
+def test_a_job_with_a_layer_that_the_loss_does_not_reach_ends_with_the_reason(tmp_path):
+    """What a layer of the base puts out is nothing, so what feeds it can't learn."""
+    base = make_base(tmp_path / "tiny")
+    weights = load_file(base / "model.safetensors")
+    weights["model.layers.0.mlp.down_proj.weight"].zero_()
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    lay_out(tmp_path / "one", replace(TASK, base=str(base)), tickets(24))
+    told = []
+    run(tmp_path, 1, {"job-one": "one"}, lambda job, news: told.append((job, news)))
+    error = outcome(tmp_path, "one")["error"]
+    assert error["code"] == "supervision_failed"
+    assert "layers.0.mlp.gate_proj, model.layers.0.mlp.up_proj" in error["message"]
+    assert told[-1] == ("job-one", {"kind": "left", "paused": False})
