@@ -65,7 +65,7 @@ def adwin(
     """River's ADWIN knows one number: one each on likeness to the reference's mean, length,
     capitals, accents and symbols; the first to alarm counts. A statistic of n: alarmed with delta
     10^-n."""
-    from river.drift import ADWIN  # type: ignore[import-not-found]
+    from river.drift import ADWIN
 
     mean = sketches[reference, :LEXICAL].mean(axis=0)
 
@@ -103,7 +103,7 @@ def mmd(
     """alibi-detect's online MMD on the numbers of our sketches, descriptors in standard deviations.
     `mmd-50`: its window is 50."""
     import torch
-    from alibi_detect.cd import MMDDriftOnline  # type: ignore[import-not-found]
+    from alibi_detect.cd import MMDDriftOnline
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -126,7 +126,7 @@ def evidently(
     asked every `STEP` prompts. The function is the one that its reports call."""
     from importlib import import_module
 
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     drift = import_module("evidently.legacy.utils.data_drift_utils")
 

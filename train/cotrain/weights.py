@@ -92,7 +92,7 @@ class Weights:
         """The larger norm of the gradients of A and B, by the layer's name in the model."""
         names, found = [], []
         for site, da, dbs in zip(self.places, self.da, self.db, strict=True):
-            for name, own, db in zip(site.names, da.split(self.rank), dbs, strict=True):
+            for name, own, db in zip(site.names, da.split(self.rank), dbs, strict=True):  # type: ignore[no-untyped-call]
                 names.append(name)
                 found.append(torch.maximum(own.norm(), db.norm()))
         return dict(zip(names, torch.stack(found).tolist(), strict=True))
