@@ -25,8 +25,8 @@ def settings(reference: int) -> DriftSettings:
 def records(sketches: list[bytes], stream: Stream, reference: int) -> dict[str, Any]:
     """[prompts since the first day, statistic] each time that it was higher than ever; CPU time.
 
-    As one tenant of `LARGE`: evidence is held at a ceiling just above the alarm, and a threshold can
-    be set afterwards only where streams without a change stay below it.
+    As one tenant of `LARGE`: evidence is held at a ceiling just above the alarm, and a threshold
+    can be set afterwards only where streams without a change stay below it.
     """
     detector = Detector(settings(reference))
     found: list[list[float]] = []
