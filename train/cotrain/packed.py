@@ -96,6 +96,7 @@ def _rows(spans: Sequence[tuple[int, int]], device: Any) -> Rows:
     back, tokens = [], []
     for row, (start, length) in enumerate(spans):
         own = torch.arange(start, start + length)
+        spread[row] = start  # pads: its own first token, as a stranger may hold NaN
         spread[row, :length] = own
         back.append(torch.arange(length) + row * longest)
         tokens.append(own)
@@ -159,7 +160,7 @@ def _attention(
 
 
 class _Spread(torch.autograd.Function):
-    """Tokens to padded rows, a tensor for each group. Pads hold copies of the first token; their
+    """Tokens to padded rows, a tensor for each group. Pads hold copies of a row's first token; their
     gradient is nothing."""
 
     @staticmethod

@@ -194,6 +194,23 @@ def test_a_layer_that_learns_nothing_ends_its_job_before_the_first_step_and_no_o
     assert left.proof["least_gradient_norm"] > 0
 
 
+def test_a_job_whose_numbers_fell_apart_takes_no_other_with_it(base, model):
+    healthy = job(base, "healthy", seed=1, dropout=0.1)
+    other = job(base, "other", seed=3, rank=2, dropout=0.0)
+    (expected,) = cotrain(model, [healthy])
+    (learnt,) = cotrain(model, [other])
+    layer = "layers.0.self_attn.q_proj.lora_B"
+    broken = {
+        name: torch.full_like(tensor, float("nan")) if layer in name else tensor
+        for name, tensor in learnt.weights.items()
+    }
+    failed = {}
+    crew = [replace(other, id="broken", start=broken), healthy]  # the broken one's rows come first
+    (result,) = cotrain(model, crew, failed=failed.setdefault)
+    assert list(failed) == ["broken"]
+    assert_same(expected.weights, result.weights)
+
+
 def test_the_last_epochs_weights_are_kept(alone):
     (kept,) = alone["c"].checkpoints.values()
     assert list(alone["c"].checkpoints) == [alone["c"].steps]
