@@ -160,8 +160,8 @@ def _attention(
 
 
 class _Spread(torch.autograd.Function):
-    """Tokens to padded rows, a tensor for each group. Pads hold copies of a row's first token, whose
-    gradient they don't touch."""
+    """Tokens to padded rows, a tensor for each group. Pads hold copies of their row's first token;
+    their gradient is nothing."""
 
     @staticmethod
     def forward(ctx: Any, tokens: torch.Tensor, groups: list[Rows]) -> tuple[torch.Tensor, ...]:
