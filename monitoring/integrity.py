@@ -18,6 +18,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monitoring.sketch import text_of
+
 MARKERS, EMPTY, OPEN = 1 << 24, 1 << 25, 1 << 26
 """Bits of a layout: signs of a chat template within a text; no user text at all; the last message
 is an assistant's. Those below hash the system prompt, digits folded; 0 for none."""
@@ -45,7 +47,7 @@ def layout(messages: Any) -> int:
     for message in messages:
         if not isinstance(message, Mapping):
             continue
-        role, text = message.get("role"), _text(message.get("content"))
+        role, text = message.get("role"), text_of(message.get("content"))
         if role in ("system", "developer"):
             system += text
         elif role == "user":
@@ -122,15 +124,6 @@ class Integrity:
             "window": [*self._window],
             "changed": self.changed,
         }
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Sequence):
-        return ""
-    parts = (part.get("text") for part in content if isinstance(part, Mapping))
-    return "\n".join(part for part in parts if isinstance(part, str))
 
 
 def _is_rich(content: Any) -> bool:

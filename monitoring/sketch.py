@@ -104,13 +104,13 @@ def _read(messages: Any) -> tuple[str, str, int]:
         if isinstance(message, Mapping):
             role = message.get("role")
             if role == "user":
-                user = _text(message.get("content"))
+                user = text_of(message.get("content"))
             elif role in ("system", "developer"):
-                system += _text(message.get("content"))
+                system += text_of(message.get("content"))
     return user[:MAX_CHARACTERS], system, len(messages)
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
     """A message's text: a string, or the text parts of a list of parts."""
     if isinstance(content, str):
         return content
