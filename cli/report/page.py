@@ -11,6 +11,8 @@ from html import escape
 from string import Template
 from typing import Any
 
+from train.report.page import cell
+
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -202,14 +204,5 @@ def _moment(at: float) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
     return f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "<td></td>"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"<td>{escape(str(value))}</td>"
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return f'<td class="number">{text}</td>'

@@ -218,11 +218,12 @@ def _range(row: Mapping[str, Any]) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A table's cell: numbers to the right, what is not known empty."""
     if value is None:
         return "<td></td>"
     if isinstance(value, bool) or not isinstance(value, int | float):
