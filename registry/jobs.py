@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from registry.database import Database, JsonObject, now, queue
@@ -146,34 +146,12 @@ class Jobs:
         never get the same job: the row is locked while it is taken.
         """
         at = now()
-        other = aliased(Job)
-        running = (
-            select(func.count())
-            .where(other.tenant == Job.tenant, other.state == "running", other.lease_until >= at)
-            .scalar_subquery()
-        )
-        other = aliased(Job)
-        last_start = (
-            select(func.coalesce(func.max(other.started_at), 0.0))
-            .where(other.tenant == Job.tenant)
-            .scalar_subquery()
-        )
-        due = or_(
-            Job.state == "queued",
-            (Job.state == "running") & (func.coalesce(Job.lease_until, 0.0) < at),
-        )
-        query = select(Job).where(due)
-        if tenant_jobs is not None:
-            query = query.where(running < tenant_jobs)
+        query = _turns(at, tenant_jobs)
         if only is not None:
             query = query.where(Job.id.in_(only))
         with self._database.write() as session:
             queue(session, "leases")  # who counts must see what was taken a moment ago
-            job = session.scalar(
-                query.order_by(Job.priority.desc(), running, last_start, Job.created_at, Job.id)
-                .limit(1)
-                .with_for_update(skip_locked=True, of=Job)
-            )
+            job = session.scalar(query.limit(1).with_for_update(skip_locked=True, of=Job))
             if job is None:
                 return None
             taken_over = job.state == "running"
@@ -189,6 +167,11 @@ class Jobs:
                 )
             )
         return job
+
+    def next(self, *, tenant_jobs: int | None = None) -> Job | None:
+        """The job that `lease` would give now; it is left where it is."""
+        with self._database.read() as session:
+            return session.scalar(_turns(now(), tenant_jobs).limit(1))
 
     def renew(
         self, job_id: str, worker: str, seconds: float = 60.0, progress: JsonObject | None = None
@@ -388,6 +371,30 @@ class Jobs:
             job.result_files = [*files]
             _finish(session, job, state, digest=digest, result=result, error=error)
         return job
+
+
+def _turns(at: float, tenant_jobs: int | None) -> Select[Job]:
+    """Jobs that can be leased, in the order of `lease`."""
+    other = aliased(Job)
+    running = (
+        select(func.count())
+        .where(other.tenant == Job.tenant, other.state == "running", other.lease_until >= at)
+        .scalar_subquery()
+    )
+    other = aliased(Job)
+    last_start = (
+        select(func.coalesce(func.max(other.started_at), 0.0))
+        .where(other.tenant == Job.tenant)
+        .scalar_subquery()
+    )
+    due = or_(
+        Job.state == "queued",
+        (Job.state == "running") & (func.coalesce(Job.lease_until, 0.0) < at),
+    )
+    query = select(Job).where(due)
+    if tenant_jobs is not None:
+        query = query.where(running < tenant_jobs)
+    return query.order_by(Job.priority.desc(), running, last_start, Job.created_at, Job.id)
 
 
 def _finish(

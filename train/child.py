@@ -83,9 +83,13 @@ class Child:
 
     def pause(self) -> None:
         """Ask it to keep its state and end, with the exit code PAUSED_EXIT."""
+        self.say("pause")
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input; nothing where it has ended already."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError, ValueError):  # it has ended already
-            self._process.stdin.write(b"pause\n")
+        with suppress(BrokenPipeError, ValueError):
+            self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()
 
     def wait(self, timeout: float) -> bool:

@@ -1,8 +1,9 @@
 """Jobs that train together in one child process, and which jobs those are.
 
-Each job has a seat, which is to the worker what a child of its own would be. A job is never put
-among others twice: one that was begun before, or has a state, goes on alone. So a job that brings
-its process down costs the others one attempt. Imports no torch.
+Each job has a seat, which is to the worker what a child of its own would be; seats that are free
+are taken by jobs that come later. A job is never put among others twice: one that was begun before,
+or has a state, goes on alone. So a job that brings its process down costs the others one attempt.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,20 +58,40 @@ def companions(registry: Registry, settings: WorkerSettings, worker: str, job: J
     return taken
 
 
-def begin(tasks: Sequence[tuple[Job, Path, Task]]) -> list[Child | Seat]:
-    """Start training: one job in a process of its own, several in one together, in the order given.
-    A job that was paused among others goes on by the same loop, alone. Raises OSError."""
+def joiner(
+    registry: Registry, settings: WorkerSettings, worker: str, base: str, before: Container[str]
+) -> Job | None:
+    """Lease the job whose turn it is, if it can join those that train on `base` already and is none
+    of `before`, who had a seat. One that can't keeps its turn: nobody gets past it, so that it
+    never waits for more than the crew's end."""
+    job = registry.jobs.next(tenant_jobs=settings.tenant_jobs)
+    if job is None or job.attempts or job.id in before:
+        return None
+    if _base(registry, settings, job) != base:
+        return None
+    return registry.jobs.lease(
+        worker, settings.lease_s, tenant_jobs=settings.tenant_jobs, only=[job.id]
+    )
+
+
+def begin(tasks: Sequence[tuple[Job, Path, Task]], most: int) -> list[Child | Seat]:
+    """Start training: one job in a process of its own, several in one together, in the order given,
+    and at most so many at once. A job that was paused among others goes on by the same loop, alone.
+    Raises OSError."""
     _, folder, task = tasks[0]
     if len(tasks) == 1 and not (task.resume and cotrained(folder / task.resume)):
         return [Child(folder, task)]
-    return [*Crew(tasks).seats.values()]
+    return [*Crew(tasks, most).seats.values()]
 
 
 class Crew:
     """A running `python -m train.cotrain FOLDER`. It ends when its last seat is closed."""
 
-    def __init__(self, tasks: Sequence[tuple[Job, Path, Task]]) -> None:
+    def __init__(self, tasks: Sequence[tuple[Job, Path, Task]], most: int) -> None:
         first, place, task = tasks[0]
+        self.base = task.base
+        self._most = most
+        self._alone = len(tasks) == 1
         # Beside the first job's folder, and swept away as that is if this worker dies.
         self.folder = Path(tempfile.mkdtemp(prefix=f"{first.id}-crew-", dir=place.parent))
         try:
@@ -78,12 +99,29 @@ class Crew:
                 text = json.dumps(asdict(each))
                 (folder / "task.json").write_text(text, encoding="utf-8")
             jobs = {job.id: str(folder) for job, folder, _ in tasks}
-            wanted = {"seats": len(tasks), "jobs": jobs}
+            wanted = {"seats": most, "jobs": jobs}
             self.child = Child(self.folder, task, "train.cotrain", wanted)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
         self.seats = {job.id: Seat(self, folder, len(tasks)) for job, folder, _ in tasks}
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody can join: others train, and a seat is free. Never where a job is to be
+        alone."""
+        trains = self._training()
+        return not self._alone and 0 < trains < self._most and self.child.exit_code is None
+
+    def join(self, job: Job, folder: Path, task: Task) -> Seat:
+        """One more job, which the process takes before its next step. Raises OSError."""
+        (folder / "task.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
+        seat = self.seats[job.id] = Seat(self, folder, self._training() + 1, begun=False)
+        self.child.say(json.dumps({"job": job.id, "folder": str(folder)}))
+        return seat
+
+    def _training(self) -> int:
+        return sum(seat.trains for seat in self.seats.values())
 
     def hear(self) -> int | None:
         """Hand the news to whom they are about; the process's exit code, None while it runs."""
@@ -108,12 +146,13 @@ class Crew:
 class Seat:
     """One job's place in a crew, with what train.child.Child has."""
 
-    def __init__(self, crew: Crew, folder: Path, among: int) -> None:
+    def __init__(self, crew: Crew, folder: Path, among: int, begun: bool = True) -> None:
+        self.crew = crew
         self.folder = folder
         self.among = among
-        """How many jobs set out together."""
+        """How many jobs there were when it came, itself included."""
         self.closed = False
-        self._crew = crew
+        self._begun = begun
         self._news: deque[dict[str, Any]] = deque()
         self._code: int | None = None
         self._left = False
@@ -121,18 +160,28 @@ class Seat:
     @property
     def pid(self) -> int:
         """The process id, the same for the whole crew."""
-        return self._crew.child.pid
+        return self.crew.child.pid
+
+    @property
+    def trains(self) -> bool:
+        """Whether it takes up a seat still."""
+        return self._code is None and not self.closed
 
     @property
     def exit_code(self) -> int | None:
         """None while this job trains, 0 once it has an outcome, PAUSED_EXIT once it rests; the
-        process's if that ended first."""
-        code = self._crew.hear()
-        return code if self._code is None else self._code
+        process's if that ended first. A process that ended before it took the job did it no harm:
+        it rests too."""
+        code = self.crew.hear()
+        if self._code is not None:
+            return self._code
+        return code if code is None or self._begun else PAUSED_EXIT
 
     def take(self, message: dict[str, Any]) -> None:
         """What the process says about this job."""
-        if message["kind"] == "left":
+        if message["kind"] == "aboard":
+            self._begun = True
+        elif message["kind"] == "left":
             self._left = True
             if self._code is None:
                 self._code = PAUSED_EXIT if message["paused"] else 0
@@ -153,7 +202,7 @@ class Seat:
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the process wrote to its standard error."""
-        return self._crew.child.log_tail(lines)
+        return self.crew.child.log_tail(lines)
 
     def pause(self) -> None:
         """Ask this job to keep its state and leave."""
@@ -166,7 +215,7 @@ class Seat:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._crew.child.wait(min(left, 0.05))
+            self.crew.child.wait(min(left, 0.05))
         return True
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -181,7 +230,7 @@ class Seat:
             self.closed = True
             if self.exit_code in (None, _GONE):
                 (self.folder / "cancel").touch()
-            self._crew.close()
+            self.crew.close()
 
     def clear(self) -> None:
         """Remove the folder, now or as soon as the process needs it no more."""

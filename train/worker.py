@@ -14,6 +14,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from registry.errors import AlreadyExists, LeaseLost, NotFound, StoreError
 from registry.job import Job
 from train import examination
 from train.child import Child
-from train.crew import Seat, begin, companions
+from train.crew import Crew, Seat, begin, companions, joiner
 from train.durable import PAUSED_EXIT
 from train.errors import TrainingError, disk_is_full
 from train.examination import Examination
@@ -89,16 +90,19 @@ class Worker:
         _log.info("worker_ready", worker=self.name, base=self.settings.base_name)
 
     def tick(self) -> None:
-        """Take a job if there is none in hand, and what can go with it; see to them otherwise."""
+        """Take a job if there is none in hand, and what can go with it; see to them otherwise, and
+        let in who can join them."""
         if not self._works:
             job = self.registry.jobs.lease(
                 self.name, self.settings.lease_s, tenant_jobs=self.settings.tenant_jobs
             )
             if job is not None:
-                self._begin(job)
+                others = companions(self.registry, self.settings, self.name, job)
+                self._begin([job, *others])
         else:
             for work in [*self._works]:
                 self._watch(work)
+            self._join()
         if time.monotonic() - self._counted > 5.0:
             self._count()
 
@@ -121,15 +125,24 @@ class Worker:
             except LeaseLost:
                 _log.warning("lease_lost", job=work.job.id, worker=self.name)
 
-    def _begin(self, first: Job) -> None:
-        """Start on a job and on those that can be trained with it."""
-        jobs = [first, *companions(self.registry, self.settings, self.name, first)]
+    def _join(self) -> None:
+        """Let the job whose turn it is in with those in hand, if there is room and it fits."""
+        crew = next((work.child.crew for work in self._works if isinstance(work.child, Seat)), None)
+        if crew is not None and crew.open:
+            job = joiner(self.registry, self.settings, self.name, crew.base, crew.seats)
+            if job is not None:
+                self._begin([job], crew)
+
+    def _begin(self, jobs: Sequence[Job], crew: Crew | None = None) -> None:
+        """Start on jobs that train together, or on one that joins a crew."""
         ready: list[tuple[Job, Path, Task]] = []
         try:
             ready.extend(laid for job in jobs if (laid := self._lay_out(job)) is not None)
             if not ready:
                 return
-            children = begin(ready)
+            children: list[Child | Seat] = (
+                begin(ready, self.settings.cotrain) if crew is None else [crew.join(*ready[0])]
+            )
         except BaseException as error:
             for _, folder, _ in ready:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -144,8 +157,8 @@ class Worker:
             work = _Work(job, child, at, at, uploads)
             self._works.append(work)
             work.progress = begun(self.registry, job)
-            if len(ready) > 1:
-                self.registry.jobs.tell(job.id, f"Trains together with {len(ready) - 1} others")
+            if isinstance(child, Seat) and child.among > 1:
+                self.registry.jobs.tell(job.id, f"Trains together with {child.among - 1} others")
 
     def _lay_out(self, job: Job) -> tuple[Job, Path, Task] | None:
         """The job, its folder and its task; None if it has come to its end already."""

@@ -332,6 +332,20 @@ def test_a_tenant_has_no_more_jobs_running_than_it_may(queue: Registry) -> None:
     assert _take(queue, 2, tenant_jobs=2) == ["acme", None]
 
 
+def test_whose_turn_it_is_can_be_seen_without_taking_it(queue: Registry) -> None:
+    def whose(**cap: int) -> str | None:
+        job = queue.jobs.next(**cap)
+        return None if job is None else job.id
+
+    assert whose() is None
+    first, second = make_job(queue), make_job(queue)
+    assert whose(tenant_jobs=1) == first
+    queue.jobs.lease("worker-1")
+    assert whose() == second
+    assert whose(tenant_jobs=1) is None
+    assert queue.jobs.get(second).state == "queued"
+
+
 def test_priority_goes_before_fairness_and_the_cap_before_priority(queue: Registry) -> None:
     queue.tenants.create("lex")
     make_job(queue, tenant="lex")

@@ -11,7 +11,8 @@ from monitoring.metrics import Metrics
 from tests.real_engine import make_base
 from tests.train.making import jsonl, tickets
 from tests.train.test_worker import ended, left_over, messages, until
-from train.crew import companions
+from train.crew import Crew, companions, joiner
+from train.durable import PAUSED_EXIT
 from train.layout import lay_out
 from train.settings import WorkerSettings
 from train.worker import Worker
@@ -100,6 +101,63 @@ def test_no_tenant_gets_more_seats_than_jobs_at_once_and_no_crew_more_than_it_ma
     assert taken(registry, tmp_path, tenant_jobs=9, cotrain=1) == set()
 
 
+def joined(registry, tmp_path, before=(), **fields):
+    """Who joins those that train already."""
+    return joiner(registry, settings(tmp_path, **fields), "one", "base", before)
+
+
+def test_a_free_seat_is_for_the_job_whose_turn_it_is_and_nobody_gets_past_one_that_does_not_fit(
+    registry, tmp_path
+):
+    enqueue(registry, "acme")
+    registry.jobs.lease("one")
+    first, unfit = enqueue(registry, "lex"), enqueue(registry, "zeta", method="dora")
+    assert joined(registry, tmp_path).id == first.id
+    assert registry.jobs.get(first.id).lease_owner == "one"
+    last = enqueue(registry, "lex")
+    assert joined(registry, tmp_path) is None
+    assert {registry.jobs.get(each.id).state for each in (unfit, last)} == {"queued"}
+    assert registry.jobs.lease("two").id == unfit.id
+    assert joined(registry, tmp_path).id == last.id
+    assert joined(registry, tmp_path) is None
+
+
+def test_who_was_begun_before_or_had_a_seat_does_not_join_nor_does_a_tenant_at_its_cap(
+    registry, tmp_path
+):
+    job = enqueue(registry, "acme")
+    assert joined(registry, tmp_path, before=[job.id]) is None
+    registry.jobs.lease("dead")
+    registry.jobs.release(job.id, "dead", failed=True)
+    assert joined(registry, tmp_path) is None
+    registry.jobs.lease("two", only=[job.id])
+    enqueue(registry, "acme")
+    assert joined(registry, tmp_path, tenant_jobs=1) is None
+    assert joined(registry, tmp_path, tenant_jobs=2) is not None
+
+
+def test_a_job_that_came_when_the_process_had_ended_was_never_begun(registry, tmp_path):
+    """The others' files are broken, so that the process ends by itself; its end is no failure."""
+    tasks = []
+    for tenant in TENANTS:
+        job = enqueue(registry, tenant)
+        folder = tmp_path / tenant
+        folder.mkdir()
+        task = lay_out(registry, settings(tmp_path), job, folder)
+        (folder / "training.jsonl").write_text("{}")
+        tasks.append((job, folder, task))
+    crew = Crew(tasks[:2], 8)
+    assert crew.child.wait(60)
+    late = crew.join(*tasks[2])
+    assert not crew.open
+    assert late.exit_code == PAUSED_EXIT
+    assert late.outcome() is None
+    assert [seat.exit_code for seat in crew.seats.values()] == [0, 0, PAUSED_EXIT]
+    for seat in crew.seats.values():
+        seat.close()
+    assert not any(folder.exists() for _, folder, _ in tasks)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_three_tenants_jobs_become_three_versions_in_one_process(registry, worker, base, tmp_path):
@@ -142,14 +200,22 @@ def test_three_tenants_jobs_become_three_versions_in_one_process(registry, worke
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_one_is_cancelled_one_rests_and_a_kill_sends_each_on_alone(registry, worker, tmp_path):
-    jobs = [
-        enqueue(registry, tenant, seed, epochs=30, patience=1000)
-        for seed, tenant in enumerate(TENANTS)
-    ]
-    first, second, third = jobs
-    until(lambda: all(registry.jobs.get(job.id).state_digest for job in jobs), worker, 100)
+def test_one_is_cancelled_one_rests_one_comes_late_and_a_kill_sends_it_on_alone(
+    registry, worker, tmp_path
+):
+    def kept(*jobs):
+        return lambda: all(registry.jobs.get(job.id).state_digest for job in jobs)
+
+    first, second = (
+        enqueue(registry, tenant, seed, epochs=1000, patience=1000)
+        for seed, tenant in enumerate(TENANTS[:2])
+    )
+    until(kept(first, second), worker, 100)
     pid = worker.child_pid
+    third = enqueue(registry, TENANTS[2], 2, epochs=30, patience=1000)
+    until(kept(third), worker, 100)
+    assert worker.child_pid == pid
+    assert "Trains together with 2 others" in messages(registry, third)
     registry.jobs.cancel(first.id)
     registry.jobs.pause(second.id)
     assert ended(registry, first, worker).state == "cancelled"

@@ -46,7 +46,7 @@ def _raise(_: str, error: TrainingError) -> None:
 
 def cotrain(
     model: Any,
-    jobs: Iterable[CoJob],
+    jobs: Iterable[CoJob | None],
     *,
     seats: int = 8,
     most_tokens: int = 8192,
@@ -59,8 +59,9 @@ def cotrain(
 ) -> Iterator[CoTrained]:
     """Train adapters on `model`, which is frozen and between two results as it was given.
 
-    Yields each job when it is done. `jobs` is read as seats get free, so it may grow meanwhile. A
-    pass holds at most `most_tokens` tokens, or one job's step if that is longer; more make further
+    Yields each job when it is done. `jobs` is read before each step while there are seats; None in
+    it says that nobody waits now but somebody may later. The end is when nobody is on board. A pass
+    holds at most `most_tokens` tokens, or one job's step if that is longer; more make further
     passes of the same step. `report` gets a job's id and the news that train.sft tells. `failed`
     gets a job's id and SupervisionFailed where the first step gives one of its layers no gradient:
     it makes no step and leaves, the others go on. `wish` is asked for each job before each step:
@@ -73,6 +74,8 @@ def cotrain(
     aboard: list[_Aboard] = []
     while True:
         for job in islice(waiting, seats - len(aboard)):
+            if job is None:
+                break
             aboard.append(_board(job, stack, report))
         if not aboard:
             return

@@ -4,8 +4,10 @@
 folder is as train.run wants it, with a `task.json` of its own, and gets `adapter/` and
 `outcome.json` as soon as that job is done, while others go on. News are train.run's lines with the
 job's id under `job`. A file `cancel` in a job's folder takes it off before the next step; `pause`
-too, and leaves its state in `state/`, from where a run that finds it there goes on. A job whose
-files are wrong ends with its own error; what breaks the process (memory, disk) breaks all of them.
+too, and leaves its state in `state/`, from where a run that finds it there goes on. A line {"job":
+id, "folder": its folder} on the standard input is one more job; {"kind": "aboard"} tells that it
+was taken, and one that was not when the process ends was never begun. A job whose files are wrong
+ends with its own error; what breaks the process (memory, disk) breaks all of them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from train import pipeline
@@ -48,8 +51,15 @@ class _Prepared:
     prepared: Prepared
 
 
-def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
-    """Bring every job to an outcome, or to its saved state if it is paused."""
+def run(
+    folder: Path,
+    seats: int,
+    jobs: dict[str, str],
+    report: Report,
+    late: SimpleQueue[dict[str, str]] | None = None,
+) -> None:
+    """Bring every job to an outcome, or to its saved state if it is paused; those too that come
+    `late`, as long as others train."""
     opened = [
         job
         for id_, place in jobs.items()
@@ -75,14 +85,20 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
         for job in opened:
             leave(job.id, job.folder, error_of(error), report)
         return
-    prepared = {
-        each.job.id: each
-        for job in opened
-        if (each := _prepare(job, base, marks, report)) is not None
-    }
+    prepared: dict[str, _Prepared] = {}
+
+    def coming() -> Iterator[Any]:
+        for job in _coming(opened, late or SimpleQueue(), report):
+            each = None if job is None else _prepare(job, base, marks, report)
+            if job is None:
+                yield None
+            elif each is not None:
+                prepared[job.id] = each
+                yield each.co
+
     trained = cotrain(
         model,
-        [each.co for each in prepared.values()],
+        coming(),
         seats=seats,
         report=report,
         failed=lambda id_, error: leave(id_, prepared[id_].job.folder, error_of(error), report),
@@ -101,6 +117,25 @@ def run(folder: Path, seats: int, jobs: dict[str, str], report: Report) -> None:
         except TrainingError as error:
             outcome = error_of(error)
         leave(result.id, each.job.folder, outcome, report)
+
+
+def _coming(
+    opened: Sequence[_Job], late: SimpleQueue[dict[str, str]], report: Report
+) -> Iterator[_Job | None]:
+    """Those who were there, then those who come late; None while there is nobody."""
+    yield from opened
+    while True:
+        try:
+            said = late.get_nowait()
+        except Empty:
+            yield None
+            continue
+        id_, folder = said["job"], Path(said["folder"])
+        report(id_, {"kind": "aboard"})
+        if _wish(folder) == "cancel":
+            report(id_, {"kind": "left", "paused": False})
+        elif (job := _open(id_, folder, report)) is not None:
+            yield job
 
 
 def _open(id_: str, folder: Path, report: Report) -> _Job | None:
@@ -197,18 +232,22 @@ def main(folder: Path) -> int:
     """Run the jobs in `folder`; 0 when each has an outcome or was paused or cancelled."""
     news = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not mix with the news
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    late: SimpleQueue[dict[str, str]] = SimpleQueue()
+    threading.Thread(target=_listen, args=(late,), daemon=True).start()
 
     def report(job: str, message: dict[str, Any]) -> None:
         news.write(json.dumps({"job": job, **message}) + "\n")
 
     whole = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    run(folder, whole["seats"], whole["jobs"], report)
+    run(folder, whole["seats"], whole["jobs"], report, late)
     return 0
 
 
-def _die_with_parent() -> None:
-    # The worker holds the other end and never writes: a read returns when it is gone.
-    while os.read(0, 4096):
-        pass
+def _listen(late: SimpleQueue[dict[str, str]]) -> None:
+    # The worker holds the other end: a read that returns nothing says that it is gone.
+    rest = b""
+    while said := os.read(0, 4096):
+        *lines, rest = (rest + said).split(b"\n")
+        for line in lines:
+            late.put(json.loads(line))
     os._exit(3)

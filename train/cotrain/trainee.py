@@ -215,4 +215,5 @@ _KEPT = (
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> float:
-    return round(sum(row["train_loss"] for row in rows) / len(rows), 6) if rows else math.nan
+    losses: list[float] = [row["train_loss"] for row in rows]
+    return round(sum(losses) / len(losses), 6) if losses else math.nan

@@ -90,11 +90,11 @@ class Weights:
 
     def norms(self) -> dict[str, float]:
         """The larger norm of the gradients of A and B, by the layer's name in the model."""
-        names, found = [], []
+        names, found, norm = [], [], torch.linalg.vector_norm
         for site, da, dbs in zip(self.places, self.da, self.db, strict=True):
-            for name, own, db in zip(site.names, da.split(self.rank), dbs, strict=True):  # type: ignore[no-untyped-call]
+            for name, own, db in zip(site.names, torch.split(da, self.rank), dbs, strict=True):
                 names.append(name)
-                found.append(torch.maximum(own.norm(), db.norm()))
+                found.append(torch.maximum(norm(own), norm(db)))
         return dict(zip(names, torch.stack(found).tolist(), strict=True))
 
     def _named(self) -> list[tuple[str, torch.Tensor]]:

@@ -74,6 +74,23 @@ def test_each_adapter_is_the_one_it_becomes_alone_whoever_comes_and_goes(model, 
         assert each.steps == alone[each.id].steps
 
 
+def test_who_comes_late_learns_beside_those_who_train_and_the_same(model, crew, alone):
+    told = []
+
+    def coming():
+        yield crew[0]
+        yield from [None] * 3  # nobody waits for three steps
+        yield crew[2]
+        while True:
+            yield None
+
+    together = list(cotrain(model, coming(), report=lambda name, news: told.append(name)))
+    assert {each.id for each in together} == {"a", "c"}
+    for each in together:
+        assert_same(alone[each.id].weights, each.weights)
+    assert 3 < told.index("c") < len(told) - 1 - told[::-1].index("a")
+
+
 def test_a_step_in_several_passes_is_the_same_step(model, crew, alone):
     for each in cotrain(model, crew, seats=4, most_tokens=64):
         assert_same(alone[each.id].weights, each.weights)
