@@ -69,8 +69,7 @@ class Controller:
                 wanted = self._attend(tenants[adapter.tenant], adapter)
                 proposals += [wanted] if wanted is not None else []
             except Exception:
-                self._metrics.tick_errors_total.inc()
-                log.exception("adapter skipped", tenant=adapter.tenant, adapter=adapter.name)
+                self._skip(adapter.tenant, adapter.name)
         self._spend(proposals)
         there = {(adapter.tenant, adapter.name) for adapter in adapters}
         self._watchers = {key: w for key, w in self._watchers.items() if key in there}
@@ -100,21 +99,15 @@ class Controller:
         if watcher.live is None:
             return None
         if watcher.crossed and not watcher.memory.get("watched"):
-            receipts = self._registry.decisions.all(*key, kind="watch")
-            if not any(receipt.evidence.get("epoch") == watcher.epoch for receipt in receipts):
-                self._retraining.record(watcher, "watch", "drift-crossed-threshold")
             watcher.memory["watched"] = True
-            watcher.save()
+            self._retraining.record(watcher, "watch", "drift-crossed-threshold")
         since = watcher.pipeline_at
         if since is not None and self._clock() - since >= self._settings.pipeline_patience_s:
-            self._retraining.record(
-                watcher,
-                "watch",
-                "pipeline-accepted",
-                {"reason": f"it stayed so since {since:.0f}: from now on it is the usual one"},
-            )
-            watcher.begin()
-            watcher.save()
+            reason = f"it stayed so since {since:.0f}: from now on it is the usual one"
+            with self._registry.whole():
+                self._retraining.record(watcher, "watch", "pipeline-accepted", {"reason": reason})
+                watcher.begin()
+                watcher.save()
         return self._retraining.propose(tenant, adapter, watcher)
 
     def _spend(self, proposals: list[Proposal]) -> None:
@@ -133,8 +126,14 @@ class Controller:
                         watcher, "budget", f"{most} retrainings are under way, and that is the most"
                     )
             except Exception:
-                self._metrics.tick_errors_total.inc()
-                log.exception("adapter skipped", tenant=watcher.tenant, adapter=watcher.adapter)
+                self._skip(watcher.tenant, watcher.adapter)
+
+    def _skip(self, tenant: str, adapter: str) -> None:
+        """Until the next tick, and then from what the registry holds: what was not kept is not
+        known."""
+        self._watchers.pop((tenant, adapter), None)
+        self._metrics.tick_errors_total.inc()
+        log.exception("adapter skipped", tenant=tenant, adapter=adapter)
 
     def _score_receipts(self) -> None:
         for receipt in self._registry.decisions.all(kind="retrain"):

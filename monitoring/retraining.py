@@ -2,7 +2,8 @@
 
 `propose` says what an adapter wants, and leaves a receipt where a rule stands against it. `go`
 writes a plan down and carries it out; a plan that a killed controller left is carried out by
-`go_on`, and each of its steps can be done again without harm.
+`go_on`. A receipt and what is remembered of it are one transaction. Where one fails, a watcher
+remembers what was never kept: the caller drops it.
 """
 
 from __future__ import annotations
@@ -111,22 +112,18 @@ class Retraining:
         before = watcher.memory.get("held")
         if before == name or {before, name} <= _UNDER_WAY:
             return
-        self.record(watcher, "hold", name, {"reason": reason})
         watcher.memory["held"] = name
-        watcher.save()
+        self.record(watcher, "hold", name, {"reason": reason})
 
     def go(self, proposal: Proposal) -> None:
         """Write the plan down, and carry it out."""
         watcher, corrections = proposal.watcher, proposal.corrections
         made = retrain_set.build(proposal.old, corrections)
         attempt = int(watcher.memory.get("attempts", 0))
-        upload = self._registry.upload(
-            watcher.tenant, f"retrain-{watcher.adapter}-{watcher.epoch}.jsonl", made.data
-        )
+        digest = self._registry.store.put_blob(made.data)
         key = f"retrain:{watcher.tenant}:{watcher.adapter}:{watcher.epoch}"
-        watcher.memory["pending"] = {
+        plan = {
             "key": key if attempt == 0 else f"{key}:{attempt + 1}",
-            "file": upload,
             "spec": {**proposal.adapter.training, "parent": watcher.live, "keep_good_rows": True},
             "feedback": [row.id for row in corrections],
             "rule": proposal.ruling.rule,
@@ -140,29 +137,44 @@ class Retraining:
             "expected": proposal.expected,
             "at": self._clock(),
         }
-        watcher.save()
+        name = f"retrain-{watcher.adapter}-{watcher.epoch}.jsonl"
+        with self._registry.whole():
+            file = self._registry.files.add(watcher.tenant, name, digest, len(made.data))
+            watcher.memory["pending"] = {**plan, "file": file.id}
+            watcher.save()
         self.go_on(watcher)
 
     def go_on(self, watcher: Watcher) -> None:
         """Carry out what was written down, if anything is."""
         if "back" in watcher.memory:
-            self._carry_back(watcher)
+            try:
+                with self._registry.whole():
+                    self._carry_back(watcher)
+            except (InvalidTransition, NotFound, NotServable) as error:  # gone since it was decided
+                names = {"tenant": watcher.tenant, "adapter": watcher.adapter}
+                log.warning("not rolled back", **names, why=str(error))
+                watcher.memory.pop("back")
+                watcher.save()
         if "pending" in watcher.memory:
-            self._carry_out(watcher)
+            with self._registry.whole():
+                self._carry_out(watcher)
 
     def record(
         self, watcher: Watcher, kind: str, rule_name: str, extra: dict[str, Any] | None = None
     ) -> None:
-        """Leave a receipt about the live version, with all evidence there is."""
-        self._registry.decisions.record(
-            watcher.tenant,
-            watcher.adapter,
-            kind,
-            rule_name,
-            digest=watcher.live,
-            evidence={**self._evidence(watcher), **(extra or {})},
-            at=self._clock(),
-        )
+        """Leave a receipt about the live version, with all evidence there is, and keep what the
+        watcher knows."""
+        with self._registry.whole():
+            self._registry.decisions.record(
+                watcher.tenant,
+                watcher.adapter,
+                kind,
+                rule_name,
+                digest=watcher.live,
+                evidence={**self._evidence(watcher), **(extra or {})},
+                at=self._clock(),
+            )
+            watcher.save()
         self._metrics.decisions_total.labels(kind).inc()
         log.info(kind, tenant=watcher.tenant, adapter=watcher.adapter, rule=rule_name)
 
@@ -208,20 +220,18 @@ class Retraining:
             idempotency_key=plan["key"],
         )
         self._registry.exchanges.mark_used(plan["feedback"], job.id)
-        receipts = self._registry.decisions.all(tenant, adapter, "retrain")
-        if not any(receipt.job_id == job.id for receipt in receipts):
-            self._registry.decisions.record(
-                tenant,
-                adapter,
-                "retrain",
-                plan["rule"],
-                digest=plan["spec"]["parent"],
-                job_id=job.id,
-                evidence=plan["evidence"],
-                expected=plan["expected"],
-                at=plan["at"],
-            )
-            self._metrics.decisions_total.labels("retrain").inc()
+        self._registry.decisions.record(
+            tenant,
+            adapter,
+            "retrain",
+            plan["rule"],
+            digest=plan["spec"]["parent"],
+            job_id=job.id,
+            evidence=plan["evidence"],
+            expected=plan["expected"],
+            at=plan["at"],
+        )
+        self._metrics.decisions_total.labels("retrain").inc()
         log.info("retraining", tenant=tenant, adapter=adapter, job=job.id, key=plan["key"])
         memory = {k: v for k, v in watcher.memory.items() if k not in ("pending", "held")}
         watcher.memory = {
@@ -244,15 +254,9 @@ class Retraining:
     def _carry_back(self, watcher: Watcher) -> None:
         plan: dict[str, Any] = watcher.memory["back"]
         tenant, adapter, digest = watcher.tenant, watcher.adapter, plan["digest"]
-        try:
-            for alias in self._registry.aliases.of_adapter(tenant, adapter):
-                if alias.live == digest and alias.previous is not None:
-                    self._registry.aliases.roll_back(tenant, alias.name)
-        except (InvalidTransition, NotFound, NotServable) as error:  # gone since it was decided
-            log.warning("not rolled back", tenant=tenant, adapter=adapter, why=str(error))
-            watcher.memory.pop("back")
-            watcher.save()
-            return
+        for alias in self._registry.aliases.of_adapter(tenant, adapter):
+            if alias.live == digest and alias.previous is not None:
+                self._registry.aliases.roll_back(tenant, alias.name)
         try:
             version = self._registry.versions.move(
                 digest, "rejected", {"rejected_because": plan["evidence"]["reason"]}

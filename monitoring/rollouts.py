@@ -2,8 +2,8 @@
 
 Looks at one adapter's rows, asks `rollout.next_step`, and does what it says. Keeps nothing: where a
 challenger stands is in its alias (shadow, canary, weight) and its receipts, and the evidence is
-computed from exchanges each time. Every step changes rows first and then leaves its receipt; one
-that was killed between the two is found by the receipt that is missing.
+computed from exchanges each time. A step and its receipt are one transaction: a controller that is
+killed has done both or neither.
 
 The engine's effect and parity check stays the swapper's (serve/): a challenger meets no traffic
 before it.
@@ -120,7 +120,7 @@ class Rollouts:
         steps = [d for d in receipts if d.kind in ("shadow", "canary")]
         last = steps[0] if steps else None
         if last is None or (last.kind, last.evidence.get("weight")) != (stage, weight):
-            # Killed between step and receipt, or a person moved it.
+            # A person moved it.
             last = self._record(challenger, stage, "found-there", {"weight": weight})
             steps = [last, *steps]
         outcomes = self._registry.outcomes.of(
@@ -154,37 +154,38 @@ class Rollouts:
         else:
             weight = step.weight
             fields = {"shadow": None, "canary": challenger.digest, "canary_weight": weight}
-        for alias in aliases:
-            if alias.live is not None:
-                self._registry.aliases.update(alias.tenant, alias.name, **fields)
         evidence = {"weight": weight, "reason": step.reason, **_shown(trial)}
-        self._record(challenger, step.kind, step.rule, evidence)
+        with self._registry.whole():
+            for alias in aliases:
+                if alias.live is not None:
+                    self._registry.aliases.update(alias.tenant, alias.name, **fields)
+            self._record(challenger, step.kind, step.rule, evidence)
 
     def _promote(
         self, challenger: Version, aliases: Iterable[Alias], trial: Trial, step: Step
     ) -> None:
-        for alias in aliases:
-            if alias.live is not None:
-                self._flip(alias, challenger.digest)
-        self._record(challenger, "promote", step.rule, {"reason": step.reason, **_shown(trial)})
+        with self._registry.whole():
+            for alias in aliases:
+                if alias.live is not None:
+                    self._flip(alias, challenger.digest)
+            evidence = {"reason": step.reason, **_shown(trial)}
+            self._record(challenger, "promote", step.rule, evidence)
         self._metrics.swaps_total.labels("promoted").inc()
 
     def _reject(self, challenger: Version, on: Iterable[Alias], trial: Trial, step: Step) -> None:
-        """The state first: from then on no router gives it anything."""
-        summary = f"stopped in its rollout: {step.reason}"
+        summary = {"rejected_because": f"stopped in its rollout: {step.reason}"}
+        evidence = {"weight": trial.weight, "reason": step.reason, **_shown(trial)}
         try:
-            self._registry.versions.move(
-                challenger.digest, "rejected", {"rejected_because": summary}
-            )
+            with self._registry.whole():
+                self._registry.versions.move(challenger.digest, "rejected", summary)
+                self._clear(on, challenger.digest)
+                self._record(challenger, "reject", step.rule, evidence)
         except InvalidTransition:  # a person was faster
             return
-        self._clear(on, challenger.digest)
-        evidence = {"weight": trial.weight, "reason": step.reason, **_shown(trial)}
-        self._record(challenger, "reject", step.rule, evidence)
         self._metrics.swaps_total.labels("rejected").inc()
 
     def _finish(self, aliases: Sequence[Alias], receipts: Sequence[Decision]) -> None:
-        """Do what a killed controller left undone after its first row."""
+        """Do what follows from a state that a person gave to a version on its way."""
         seen: set[str] = set()
         for receipt in receipts:  # the newest first
             digest = receipt.digest
@@ -197,15 +198,16 @@ class Rollouts:
                 version = self._registry.versions.get(digest)
             except NotFound:
                 continue
-            reason = {"reason": "a step that had been cut short was finished"}
-            if version.state == "rejected":
-                self._clear(aliases, digest)
-                self._record(version, "reject", "rollout-finished", reason)
-            elif version.state == "live":
-                for alias in aliases:
-                    if alias.live is not None and digest in (alias.canary, alias.shadow):
-                        self._flip(alias, digest)
-                self._record(version, "promote", "rollout-finished", reason)
+            reason = {"reason": f"it was made {version.state} by other hands"}
+            with self._registry.whole():
+                if version.state == "rejected":
+                    self._clear(aliases, digest)
+                    self._record(version, "reject", "rollout-finished", reason)
+                elif version.state == "live":
+                    for alias in aliases:
+                        if alias.live is not None and digest in (alias.canary, alias.shadow):
+                            self._flip(alias, digest)
+                    self._record(version, "promote", "rollout-finished", reason)
 
     def _flip(self, alias: Alias, digest: str) -> None:
         self._registry.aliases.flip(alias.tenant, alias.name, digest, at=self._clock())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,17 @@ class Database:
         # PostgreSQL's default shows each statement what was committed meanwhile: not one view.
         one_view = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reader = self.engine.execution_options(**one_view)
+        self._whole: ContextVar[Session | None] = ContextVar("whole", default=None)
         self._shown = f"{parsed.get_backend_name()}://{parsed.host or ''}/{parsed.database or ''}"
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read transaction: one consistent view. Raises DatabaseUnavailable."""
+        """A read transaction: one consistent view; within `whole` a part of that. Raises
+        DatabaseUnavailable."""
+        joined = self._whole.get()
+        if joined is not None:
+            yield joined
+            return
         with (
             self._available(),
             Session(self._reader, expire_on_commit=False) as session,
@@ -89,10 +96,14 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A write transaction: committed when the block ends, rolled back if it raises.
-
-        Raises DatabaseUnavailable.
+        """A write transaction: committed when the block ends, rolled back if it raises; within
+        `whole` a part of that. Raises DatabaseUnavailable.
         """
+        joined = self._whole.get()
+        if joined is not None:
+            yield joined
+            joined.flush()
+            return
         engine = self.engine.execution_options(**{_WRITE: True})
         with (
             self._available(),
@@ -100,6 +111,17 @@ class Database:
             session.begin(),
         ):
             yield session
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """One write transaction for all that this thread reads and writes in the block: all of it
+        is kept, or nothing. Raises DatabaseUnavailable."""
+        with self.write() as session:
+            before = self._whole.set(session)
+            try:
+                yield
+            finally:
+                self._whole.reset(before)
 
     def migrate(self) -> None:
         """Bring the schema to this code's revision; safe to call from several processes at once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from registry import snapshot
 from registry.adapters import Adapters
 from registry.aliases import Aliases
@@ -65,6 +67,11 @@ class Registry:
     def snapshot(self) -> Snapshot:
         """All that routing needs, at one moment."""
         return snapshot.take(self.database)
+
+    def whole(self) -> AbstractContextManager[None]:
+        """For steps of several rows: all that is written in the block is kept, or nothing of it.
+        Hold it no longer than rows need: other writers wait. Raises DatabaseUnavailable."""
+        return self.database.whole()
 
     def upload(self, tenant: str, filename: str, data: bytes, purpose: str = "fine-tune") -> str:
         """Keep a tenant's file; its id. Raises NotFound when there is no such tenant."""

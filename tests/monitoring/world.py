@@ -115,11 +115,15 @@ class World:
                 self._traffic(player)
             self.now = START + (self.day + 1) * DAY_S
             each(self)
-            self.controller.tick()
+            self.look()
             self._date_flips()
             self._work()
             self._check()
             self.day += 1
+
+    def look(self) -> None:
+        """The controller's look at the end of a day."""
+        self.controller.tick()
 
     def receipts(self, tenant: str, *kinds: str) -> list[Decision]:
         """Oldest first; of all kinds if none is named."""

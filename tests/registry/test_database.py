@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,29 @@ def test_a_transaction_that_fails_leaves_nothing(registry: Registry) -> None:
         session.flush()
         raise ZeroDivisionError
     assert registry.tenants.all() == []
+
+
+def test_what_belongs_together_is_kept_whole_or_not_at_all(registry: Registry) -> None:
+    with pytest.raises(RuntimeError), registry.whole():
+        registry.tenants.create("acme")
+        registry.adapters.create("acme", "support", "tiny")
+        assert [tenant.name for tenant in registry.tenants.all()] == ["acme"], "seen from within"
+        raise RuntimeError
+    assert registry.tenants.all() == []
+    with registry.whole():
+        registry.tenants.create("acme")
+        registry.adapters.create("acme", "support", "tiny")
+    assert [adapter.name for adapter in registry.adapters.all("acme")] == ["support"]
+    registry.tenants.create("lex")  # and from here on by itself
+    assert len(registry.tenants.all()) == 2
+
+
+def test_another_thread_has_no_part_in_what_is_kept_whole(registry: Registry) -> None:
+    registry.tenants.create("acme")
+    with ThreadPoolExecutor(1) as pool, registry.whole():
+        registry.adapters.create("acme", "support", "tiny")
+        seen = pool.submit(registry.adapters.all, "acme").result()
+    assert seen == []
 
 
 def test_sqlite_keeps_readers_and_writer_apart_and_its_foreign_keys(
