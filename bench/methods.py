@@ -6,7 +6,9 @@ Each job is the worker's own (`train.run.run`), in this process. Some minutes on
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,8 @@ def main() -> list[Report]:
                 few_shot=8,
                 probes=16,
             )
-            evaluations[name] = run(folder, task, lambda _: None)["evaluation"]
+            with redirect_stdout(sys.stderr):  # the trainer prints its figures; ours is the table
+                evaluations[name] = run(folder, task, lambda _: None)["evaluation"]
     table = compare(evaluations)
     report = Report(
         f"Methods on the example tickets, rank {RANK}", "switchyard-tiny, trained on CPU", COLUMNS
