@@ -86,6 +86,7 @@ def _of(
         Line("pipeline", _pipeline(watcher)),
         Line("prompts", _prompts(watcher, settings)),
         *_answers(watcher),
+        Line("dislike", _dislike(watcher)),
         Line("corrections", f"{len(corrections)} that no training has used"),
     ]
     if situation.failures:
@@ -109,6 +110,16 @@ def _prompts(watcher: Watcher, settings: ControllerSettings) -> str:
     if detector.crossed_at is not None:
         return f"may have changed: {figures}"
     return f"as they were after the promotion: {figures}"
+
+
+def _dislike(watcher: Watcher) -> str:
+    found = watcher.powered.estimate()
+    if found.share is None:
+        return "nobody has said anything of its answers"
+    return (
+        f"{found.share:.1%} of answers ({found.low:.0%} to {found.high:.0%}), if those who speak "
+        f"are like the others: {found.words} words on {found.answers} answers"
+    )
 
 
 def _answers(watcher: Watcher) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 FAILED, INVALID, REFUSED, DISLIKED = "failed", "invalid", "refused", "disliked"
@@ -28,6 +29,46 @@ class Judged(Protocol):
     @property
     def refused(self) -> bool | None:
         """Whether it refuses."""
+
+
+class Read(Protocol):
+    """What of an answer is known without judging it."""
+
+    @property
+    def valid(self) -> bool | None:
+        """Whether it is in form."""
+
+    @property
+    def refused(self) -> bool | None:
+        """Whether it refuses."""
+
+    @property
+    def repetition(self) -> float | None:
+        """Share of it that was there before."""
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Of its tokens."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """OpenAI's."""
+
+
+SIGNS = ("invalid", "refused", "repetition", "unsure", "cut")
+"""What may go with a person's dislike. `unsure`: one less the tokens' typical probability."""
+
+
+def signs(answer: Read) -> tuple[float, ...]:
+    """As SIGNS, each from 0 to 1; what is not known is no sign."""
+    logprob = answer.mean_logprob
+    return (
+        float(answer.valid is False),
+        float(answer.refused is True),
+        answer.repetition or 0.0,
+        0.0 if logprob is None else 1.0 - math.exp(min(logprob, 0.0)),
+        float(answer.finish_reason == "length"),
+    )
 
 
 def of_exchange(exchange: Judged) -> list[tuple[str, float]]:

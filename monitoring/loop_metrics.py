@@ -58,6 +58,11 @@ class LoopMetrics:
         self.judged = gauge(
             "judged_answers", "Answers that people judged within the last 7 days", tenant
         )
+        self.disliked = gauge(
+            "disliked_ratio",
+            "Share of the live version's answers that people would call bad, with its interval",
+            tenant, Bound("bound", 0, known=BOUNDS),
+        )  # fmt: skip
         self.live_since = gauge(
             "version_live_timestamp_seconds", "When the version that an alias serves went live",
             tenant, alias, version,
@@ -67,7 +72,7 @@ class LoopMetrics:
                            engine)  # fmt: skip
         self.per_tenant: tuple[Family[Gauge], ...] = (
             self.versions, self.verdicts, self.receipts, self.gain_expected, self.gain_realised,
-            self.quality, self.judged, self.live_since,
+            self.quality, self.judged, self.disliked, self.live_since,
         )  # fmt: skip
 
     def forget_engine(self, engine: str) -> None:

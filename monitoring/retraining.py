@@ -204,6 +204,9 @@ class Retraining:
         quality = watcher.quality.evidence()
         if quality:
             found["quality"] = quality
+        said = watcher.powered.evidence()
+        if said:
+            found["disliked"] = said
         if watcher.integrity.changed:
             found["pipeline"] = watcher.integrity.what
         return found

@@ -194,6 +194,19 @@ TENANT: Rows = (
                 unit="percentunit", width=12,
             ),
             Panel(
+                "Answers that people would call bad",
+                "Of all since the promotion, if those who speak are like those who don't: what "
+                "was said, and what signs tell of the rest. The truth lies between low and high "
+                "with 95 % certainty, at all times.",
+                (
+                    (
+                        'max by (bound) (switchyard_disliked_ratio{tenant="$tenant"})',
+                        "{{bound}}",
+                    ),
+                ),
+                unit="percentunit", width=12,
+            ),
+            Panel(
                 "Judged answers", "How many those are.",
                 (('max(switchyard_judged_answers{tenant="$tenant"})', ""),),
                 kind="number", width=4,

@@ -20,6 +20,7 @@ from monitoring import harms
 from monitoring.control import Control
 from monitoring.drift import Detector
 from monitoring.integrity import WINDOW, Integrity
+from monitoring.powered import Powered
 from monitoring.quality import Quality
 from monitoring.settings import ControllerSettings
 from registry import Registry
@@ -55,6 +56,7 @@ class Watcher:
         self.detector = Detector(self._settings.drift, self.detector.purse)
         self.integrity = Integrity(self._settings.reference)
         self.quality = Quality(self._settings.quality)
+        self.powered = Powered(len(harms.SIGNS))
         self.memory.pop("pipeline_at", None)
 
     @property
@@ -123,6 +125,8 @@ class Watcher:
             if word.digest == self.live and not self.integrity.changed:
                 for channel, harm in harms.of_feedback(word.rating, word.corrected):
                     self.quality.see(channel, harm)
+                    if word.role in ("live", None):  # not of the time when it was on trial
+                        self.powered.hear(harm, None if word.role is None else harms.signs(word))
         if rows or said:
             self.save()
         return len(rows)
@@ -141,6 +145,7 @@ class Watcher:
                     "detector": state,
                     "integrity": self.integrity.dump(),
                     "quality": self.quality.dump(),
+                    "powered": self.powered.dump(),
                 },
                 arrays=arrays,
             )
@@ -152,6 +157,7 @@ class Watcher:
                 self.memory["pipeline_at"] = row.created_at
                 self.detector.forgive(_DOUBTED)
                 self.quality.forgive(_DOUBTED)
+                self.powered.forget_waiting()
             else:
                 self.memory.pop("pipeline_at", None)
         if self.integrity.changed:
@@ -162,6 +168,8 @@ class Watcher:
         if row.digest == self.live and row.role == "live":
             for channel, harm in harms.of_exchange(row):
                 self.quality.see(channel, harm)
+            if row.status < 400 and not row.fallback:
+                self.powered.see(harms.signs(row))
 
     def _control(self, at: float, share: float) -> None:
         baseline = self.detector.baseline
@@ -183,6 +191,7 @@ class Watcher:
         self.memory = dict(row.state.get("memory", {}))
         self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
         self.quality = Quality(self._settings.quality, row.state.get("quality"))
+        self.powered = Powered(len(harms.SIGNS), row.state.get("powered"))
         try:
             self.detector = Detector.load(
                 self._settings.drift, row.state.get("detector", {}), row.arrays or b""

@@ -30,12 +30,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Said:
-    """What a person said of an answer of version `digest`."""
+    """What a person said of an answer of version `digest`, and what is known of that answer: its
+    role and signals, None where it is gone."""
 
     number: int
     digest: str | None
     rating: float | None
     corrected: bool
+    role: str | None
+    valid: bool | None
+    refused: bool | None
+    repetition: float | None
+    mean_logprob: float | None
+    finish_reason: str | None
 
 
 class Outcomes:
@@ -48,14 +55,24 @@ class Outcomes:
         """People's words with a number above `number`, in the order in which they first came."""
         query = (
             select(
-                Feedback.number, Feedback.digest, Feedback.rating, Feedback.correction.is_not(None)
+                Feedback.number,
+                Feedback.digest,
+                Feedback.rating,
+                Feedback.correction.is_not(None),
+                Exchange.role,
+                Exchange.valid,
+                Exchange.refused,
+                Exchange.repetition,
+                Exchange.mean_logprob,
+                Exchange.finish_reason,
             )
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
             .where(Feedback.number > number, Feedback.tenant == tenant, Feedback.adapter == adapter)
             .order_by(Feedback.number)
             .limit(limit)
         )
         with self._database.read() as session:
-            return [Said(*row) for row in session.execute(query).all()]
+            return [Said(*tuple(row)) for row in session.execute(query).all()]
 
     def of(
         self,

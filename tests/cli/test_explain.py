@@ -89,6 +89,13 @@ def test_a_healthy_adapter_and_then_a_broken_client(
     assert healthy["evidence"]["pipeline"] == "as usual"
     assert healthy["evidence"]["prompts"].startswith("as they were after the promotion")
     assert healthy["evidence"]["invalid answers"].startswith("0.0% of late, 0.0% after")
+    assert healthy["evidence"]["dislike"] == "nobody has said anything of its answers"
+    for row in home_registry.exchanges.since(0)[:50]:
+        home_registry.exchanges.give_feedback("acme", row.id, rating=1.0)
+    controller.tick()
+    said = _said(switchyard)["evidence"]["dislike"]
+    assert said.startswith("0.0% of answers (0% to ")
+    assert said.endswith("50 words on 260 answers")
     _send(home_registry, questions(False, True), 60)
     controller.tick()
     broken = _said(switchyard)
