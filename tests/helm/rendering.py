@@ -70,6 +70,8 @@ EVERYTHING: dict[str, Any] = {
     "controller": {"settings": {"min_corrections": 100}, "swapSettings": {"drain_s": 60}},
     "networkPolicy": {"prometheusPodSelector": {"matchLabels": {"app": "prometheus"}}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "grafanaDashboards": {"enabled": True, "annotations": {"grafana_folder": "Switchyard"}},
 }
 MINIMAL = {
     "registry": {"migrate": {"enabled": False}},
