@@ -10,6 +10,7 @@ import os
 
 from starlette.types import Message, Receive, Scope, Send
 
+from monitoring.client import LOOKED_AT
 from router.errors import ApiError, BodyTooLarge, Headers, RequestTimeout, UnsupportedEncoding
 
 JSON = (b"content-type", b"application/json")
@@ -38,6 +39,19 @@ def header(scope: Scope, name: bytes) -> bytes | None:
         if key == name:
             return bytes(value)
     return None
+
+
+def client_of(scope: Scope) -> tuple[bytes, bytes, bytes]:
+    """What `monitoring.client` reads, in its order; empty where a header is missing."""
+    agent = language = library = b""
+    for key, value in scope["headers"]:
+        if key == b"user-agent":
+            agent = bytes(value[:LOOKED_AT])
+        elif key == b"x-stainless-lang":
+            language = bytes(value[:LOOKED_AT])
+        elif key == b"x-stainless-package-version":
+            library = bytes(value[:LOOKED_AT])
+    return agent, language, library
 
 
 CUT_OFF = "the router ends and the request outlasted its drain"

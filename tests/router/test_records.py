@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import aiohttp
+import openai
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ async def test_an_exchange_is_kept_with_its_usage_and_only_opted_in_text(router:
         assert row.finish_reason == "stop" and row.latency_ms > 0 and row.digest
         assert row.sketch == sketch(HELLO)
         assert row.engine_id == "engine-0"
+        assert row.client == f"AsyncOpenAI/Python {openai.__version__}"
     acme, lex = rows[:2], rows[2:]
     assert [row.ttft_ms is not None for row in acme] == [False, True]
     for row in acme:
