@@ -10,6 +10,7 @@ HTTP.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 LONGEST = 80
 """Characters of a client's name."""
@@ -27,6 +28,7 @@ _LIBRARY = re.compile(_VERSION)
 _LANGUAGE = re.compile(r"[a-z]{1,16}")
 
 
+@lru_cache(maxsize=512)  # few clients send many requests
 def client(agent: bytes, language: bytes = b"", library: bytes = b"") -> str | None:
     """`OpenAI/Python 2.3.0`, of the values of `User-Agent`, `x-stainless-lang` and
     `x-stainless-package-version`; None where they say nothing that can be read."""

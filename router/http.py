@@ -43,15 +43,12 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 def client_of(scope: Scope) -> tuple[bytes, bytes, bytes]:
     """What `monitoring.client` reads, in its order; empty where a header is missing."""
-    agent = language = library = b""
-    for key, value in scope["headers"]:
-        if key == b"user-agent":
-            agent = bytes(value[:LOOKED_AT])
-        elif key == b"x-stainless-lang":
-            language = bytes(value[:LOOKED_AT])
-        elif key == b"x-stainless-package-version":
-            library = bytes(value[:LOOKED_AT])
-    return agent, language, library
+    agent = (header(scope, b"user-agent") or b"")[:LOOKED_AT]
+    if b"OpenAI/" in agent:  # OpenAI's own say the library's version there
+        return agent, b"", b""
+    language = header(scope, b"x-stainless-lang") or b""
+    library = header(scope, b"x-stainless-package-version") or b""
+    return agent, language[:LOOKED_AT], library[:LOOKED_AT]
 
 
 CUT_OFF = "the router ends and the request outlasted its drain"
