@@ -46,6 +46,7 @@ bench: $(READY) ## the benchmarks, as tables of ratios
 
 generated: $(READY) ## rewrite what code writes: dashboards, alert rules, the admin API's description
 	$(BIN)/switchyard dashboards write
+	cp -R monitoring/generated/rules.yml monitoring/generated/dashboards helm/switchyard/monitoring/
 	$(BIN)/python -m router.admin.document docs/admin-openapi.json
 	$(BIN)/python -m router.description docs/openapi.json
 

@@ -17,7 +17,7 @@ from registry import Registry
 from registry.adapters import Adapter
 from registry.tenants import Tenant
 
-_LATEST = 10
+_LATEST, _CLIENTS = 10, 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def _of(
     lines = [
         Line("live", served.get(watcher.live, watcher.live[:12])),
         Line("pipeline", _pipeline(watcher)),
+        *_clients(watcher),
         Line("prompts", _prompts(watcher, settings)),
         *_answers(watcher),
         Line("dislike", _dislike(watcher)),
@@ -98,6 +99,12 @@ def _pipeline(watcher: Watcher) -> str:
     if watcher.integrity.changed:
         return f"messages are built in another way than usual: {watcher.integrity.what}"
     return "as usual" if watcher.integrity.usual else "no usual way of building messages is known"
+
+
+def _clients(watcher: Watcher) -> list[Line]:
+    found = watcher.integrity.clients
+    said = ", ".join(f"{name} ({share:.0%})" for name, share in found[:_CLIENTS])
+    return [Line("clients", f"of late: {said}")] if said else []
 
 
 def _prompts(watcher: Watcher, settings: ControllerSettings) -> str:

@@ -7,6 +7,9 @@ the first exchanges after a promotion are what is usual; where nearly all exchan
 all at once, the pipeline changed. Clients whose system prompts differ from request to request have
 no usual layout, and nothing is said of them.
 
+Beside it goes the client's name (monitoring.client). Another client alone is no change: libraries
+are upgraded. One that came with another layout is said to be the probable cause.
+
 Pure: no clock, no database; goes on from what `dump` gives.
 """
 
@@ -37,6 +40,7 @@ WINDOW = 50
 _USUAL, _FEWEST = 0.01, 3  # of the reference: rarer layouts are nobody's habit
 _COVERED = 0.9  # of the reference, by usual layouts; else there is no habit to speak of
 _CHANGED, _MENDED = 0.8, 0.2  # of the window
+_REMEMBERED = 2 * WINDOW  # clients of exchanges that were built as usual
 
 
 def layout(messages: Any) -> int:
@@ -75,6 +79,10 @@ class Integrity:
         self.changed = bool(kept.get("changed", False))
         """Whether nearly all exchanges are built in another way than usual; so until nearly none
         is."""
+        self._clients: deque[str] = deque(kept.get("clients", ()), maxlen=WINDOW)
+        self._usual_clients: deque[str] = deque(kept.get("usual_clients", ()), maxlen=_REMEMBERED)
+        self.cause: str = kept.get("cause", "")
+        """While changed: which client gave way to which as it came about; empty where none did."""
 
     @property
     def usual(self) -> frozenset[int]:
@@ -87,7 +95,17 @@ class Integrity:
 
     @property
     def what(self) -> str:
-        """What is new about most of the window, for people."""
+        """What is new about most of the window, for people, and which client probably did it."""
+        return f"{self._novelty}, since {self.cause}" if self.cause else self._novelty
+
+    @property
+    def clients(self) -> list[tuple[str, float]]:
+        """(name, share) of the clients of the last exchanges, the most frequent first."""
+        known = Counter(name for name in self._clients if name)
+        return [(name, n / known.total()) for name, n in known.most_common()]
+
+    @property
+    def _novelty(self) -> str:
         usual = self.usual
         strange = Counter(code for code in self._window if code not in usual)
         for bit, said in (
@@ -100,22 +118,40 @@ class Integrity:
         gone = sum(n for code, n in strange.items() if not code) > strange.total() / 2
         return "the system prompt is gone" if gone else "another system prompt"
 
-    def see(self, code: int) -> bool:
-        """Take in one exchange's layout; whether `changed` is another than before."""
+    def see(self, code: int, client: str | None = None) -> bool:
+        """Take in one exchange's layout and client; whether `changed` is another than before."""
+        self._clients.append(client or "")
         if self._counts.total() < self._reference:
             self._counts[code] += 1
+            self._usual_clients.append(client or "")
             return False
         usual = self.usual
         if not usual:
             return False
         self._window.append(code)
+        if code in usual:
+            self._usual_clients.append(client or "")
         strange = sum(code not in usual for code in self._window)
         before = self.changed
         if not before:
             self.changed = strange >= _CHANGED * WINDOW
         elif len(self._window) == WINDOW:
             self.changed = strange > _MENDED * WINDOW
+        if self.changed != before:
+            self.cause = self._successor(usual) if self.changed else ""
         return self.changed != before
+
+    def _successor(self, usual: frozenset[int]) -> str:
+        """`X → Y`, where Y sent most of what is strange and nothing that was as usual of late."""
+        latest = zip(reversed(self._window), reversed(self._clients), strict=False)
+        strange = Counter(client for code, client in latest if code not in usual)
+        before = Counter(self._usual_clients).most_common(1)
+        if not strange or not before:
+            return ""
+        [(new, sent)], [(old, _)] = strange.most_common(1), before
+        if not new or not old or new in self._usual_clients or sent <= strange.total() / 2:
+            return ""
+        return f"{old} → {new}"
 
     def dump(self) -> dict[str, Any]:
         """For JSON."""
@@ -123,6 +159,9 @@ class Integrity:
             "counts": {str(code): n for code, n in self._counts.most_common(100)},
             "window": [*self._window],
             "changed": self.changed,
+            "clients": [*self._clients],
+            "usual_clients": [*self._usual_clients],
+            "cause": self.cause,
         }
 
 

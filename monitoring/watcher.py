@@ -152,7 +152,7 @@ class Watcher:
         )
 
     def _see(self, row: Exchange, share: float) -> None:
-        if row.layout is not None and self.integrity.see(row.layout):
+        if row.layout is not None and self.integrity.see(row.layout, row.client):
             if self.integrity.changed:
                 self.memory["pipeline_at"] = row.created_at
                 self.detector.forgive(_DOUBTED)

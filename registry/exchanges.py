@@ -80,6 +80,8 @@ class Exchange(Base):
     """Of the answer's tokens, where the client asked for their log-probabilities."""
     layout: Mapped[int | None]
     """How the messages are built, without what they say: monitoring/integrity.py."""
+    client: Mapped[str | None]
+    """Which library sent it, in which version: monitoring/client.py."""
     sketch: Mapped[bytes | None] = mapped_column(LargeBinary)
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """{"messages": […]}, where the tenant opted in, redacted unless the router was told not to."""

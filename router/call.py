@@ -35,6 +35,8 @@ class Call:
     status: int = 0
     code: str | None = None
     first_byte: float | None = None
+    client: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+    """What its client says of itself: `User-Agent`, and language and version of its library."""
     messages: bytes = b""
     prompt_estimate: int = 0
     """Tokens of the prompt as estimated at admission; 0 when nobody did."""

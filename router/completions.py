@@ -33,6 +33,7 @@ from router.estimate import Estimator, weigh
 from router.http import (
     ClientLeft,
     Watch,
+    client_of,
     cut_off,
     header,
     new_id,
@@ -96,7 +97,7 @@ class Completions:
             except InvalidRequest:
                 refuse_packed(scope)  # not looked for with a body that reads well
                 raise
-            call.messages = request.messages
+            call.messages, call.client = request.messages, client_of(scope)
             target = call.target = select(tenant, request.model, snapshots.view)
             await self._admit(call, tenant, raw, request)
             self._find_out(call, target, request, scope)

@@ -10,6 +10,7 @@ import os
 
 from starlette.types import Message, Receive, Scope, Send
 
+from monitoring.client import LOOKED_AT
 from router.errors import ApiError, BodyTooLarge, Headers, RequestTimeout, UnsupportedEncoding
 
 JSON = (b"content-type", b"application/json")
@@ -38,6 +39,16 @@ def header(scope: Scope, name: bytes) -> bytes | None:
         if key == name:
             return bytes(value)
     return None
+
+
+def client_of(scope: Scope) -> tuple[bytes, bytes, bytes]:
+    """What `monitoring.client` reads, in its order; empty where a header is missing."""
+    agent = (header(scope, b"user-agent") or b"")[:LOOKED_AT]
+    if b"OpenAI/" in agent:  # OpenAI's own say the library's version there
+        return agent, b"", b""
+    language = header(scope, b"x-stainless-lang") or b""
+    library = header(scope, b"x-stainless-package-version") or b""
+    return agent, language[:LOOKED_AT], library[:LOOKED_AT]
 
 
 CUT_OFF = "the router ends and the request outlasted its drain"

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from monitoring.client import client
 from monitoring.integrity import layout
 from monitoring.metrics import Metrics
 from monitoring.redaction import redacted, redacted_json
@@ -83,6 +84,7 @@ class Records:
             refused=None if signals is None else signals.refused,
             repetition=None if signals is None else signals.repetition,
             mean_logprob=None if answer is None else answer.mean_logprob,
+            client=client(*call.client),
             layout=layout(conversation) if conversation and sketched else None,
             sketch=self._sketch(conversation) if conversation and sketched else None,
             messages=self._kept({"messages": conversation}) if keep and conversation else None,

@@ -78,6 +78,7 @@ class Shadows:
             version=version,
             role=SHADOW,
             shadow_of=call.completion_id,
+            client=call.client,
             messages=call.messages,
         )
         task = asyncio.create_task(self._copy(copy, request, station, ticket))

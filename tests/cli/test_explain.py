@@ -37,7 +37,12 @@ def _live(registry: Registry) -> Controller:
 _numbers = itertools.count()
 
 
-def _send(registry: Registry, questions: tuple[Asked, ...], count: int) -> None:
+def _send(
+    registry: Registry,
+    questions: tuple[Asked, ...],
+    count: int,
+    client: str = "OpenAI/Python 2.3.0",
+) -> None:
     registry.exchanges.add(
         [
             Exchange(
@@ -55,6 +60,7 @@ def _send(registry: Registry, questions: tuple[Asked, ...], count: int) -> None:
                 refused=False,
                 sketch=asked.sketch,
                 layout=asked.layout,
+                client=client,
             )
             for asked in questions[:count]
         ]
@@ -96,12 +102,16 @@ def test_a_healthy_adapter_and_then_a_broken_client(
     said = _said(switchyard)["evidence"]["dislike"]
     assert said.startswith("0.0% of answers (0% to ")
     assert said.endswith("50 words on 260 answers")
-    _send(home_registry, questions(False, True), 60)
+    assert healthy["evidence"]["clients"] == "of late: OpenAI/Python 2.3.0 (100%)"
+    _send(home_registry, questions(False, True), 60, "OpenAI/Python 3.0.0")
     controller.tick()
     broken = _said(switchyard)
     assert broken["ruling"]["rule"] == "pipeline-changed"
     assert "chat-template markers" in broken["evidence"]["pipeline"]
+    cause = "since OpenAI/Python 2.3.0 → OpenAI/Python 3.0.0"
+    assert broken["evidence"]["pipeline"].endswith(cause)
     (held,) = broken["history"]
+    assert cause in held["said"], "the receipt keeps it"
     assert held["said"].startswith("no retraining: messages are built in another way")
     shown = switchyard("explain", "acme", "--adapter", "support").output
     assert "acme/support" in shown

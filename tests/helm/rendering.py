@@ -57,10 +57,21 @@ EVERYTHING: dict[str, Any] = {
         "podAnnotations": {"a": "b"},
     },
     "engine": {"replicas": 3, "settings": {"max_lora_rank": 32}},
-    "worker": {"replicas": 2, "settings": {"max_attempts": 3, "nice": 0}},
+    "worker": {
+        "replicas": 2,
+        "settings": {
+            "max_attempts": 3,
+            "nice": 0,
+            "judge_url": "https://judge.example/v1",
+            "judge_model": "large",
+        },
+        "judge": {"existingSecret": "prod-judge", "apiKeyKey": "key"},
+    },
     "controller": {"settings": {"min_corrections": 100}, "swapSettings": {"drain_s": 60}},
     "networkPolicy": {"prometheusPodSelector": {"matchLabels": {"app": "prometheus"}}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "grafanaDashboards": {"enabled": True, "annotations": {"grafana_folder": "Switchyard"}},
 }
 MINIMAL = {
     "registry": {"migrate": {"enabled": False}},

@@ -400,6 +400,18 @@ def test_only_routers_learn_of_redis_and_without_a_secret_nobody_does() -> None:
         assert {name for name in rendered if "REDIS" in str(rendered[name])} == knowing
 
 
+def test_the_judges_key_comes_from_the_secret_that_values_name_and_only_to_workers() -> None:
+    [container] = pods(render({"worker": {"judge": {"existingSecret": "judge"}}}))["worker"][
+        "spec"
+    ]["containers"]
+    [key] = [v for v in container["env"] if v["name"] == "SWITCHYARD_WORKER_JUDGE_API_KEY"]
+    assert key["valueFrom"] == {"secretKeyRef": {"name": "judge", "key": "judge-api-key"}}
+    for values, knowing in (({}, set()), (EVERYTHING, {"worker"})):
+        rendered = pods(render(values))
+        assert {name for name in rendered if "JUDGE_API_KEY" in str(rendered[name])} == knowing
+    assert "wait for Secret prod-judge with the key key" in " ".join(notes(EVERYTHING).split())
+
+
 def test_no_policy_stands_between_a_router_and_redis() -> None:
     for manifest in render(EVERYTHING):
         if manifest["kind"] == "NetworkPolicy":
@@ -495,6 +507,10 @@ def test_a_wrong_value_is_refused_and_named(values: dict[str, Any], message: str
         (
             {"router": {"settings": {"redis_url": "redis://:secret@redis"}}},
             "router.settings.redis_url: the chart sets SWITCHYARD_ROUTER_REDIS_URL itself",
+        ),
+        (
+            {"worker": {"settings": {"judge_api_key": "sk-secret"}}},
+            "worker.settings.judge_api_key: the chart sets SWITCHYARD_WORKER_JUDGE_API_KEY itself",
         ),
         (
             {"controller": {"swapSettings": {"base": "/models"}}},

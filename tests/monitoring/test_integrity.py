@@ -114,3 +114,53 @@ def test_it_goes_on_where_it_stood() -> None:
             again.see(code)
         assert again.dump() == integrity.dump()
         assert again.changed
+
+
+OLD, NEW = "OpenAI/Python 2.3.0", "OpenAI/Python 3.0.0"
+BROKEN = layout(_ask("hello", None))
+
+
+def _seen(*turns: tuple[list[int], str | None]) -> Integrity:
+    integrity = Integrity(60)
+    for codes, client in turns:
+        for code in codes:
+            integrity.see(code, client)
+    return integrity
+
+
+def test_a_client_that_came_with_the_change_is_said_to_be_the_cause() -> None:
+    integrity = _seen((USUAL, OLD), ([BROKEN] * 40, NEW))
+    assert integrity.changed
+    assert integrity.what == f"the system prompt is gone, since {OLD} → {NEW}"
+    again = Integrity(60, json.loads(json.dumps(integrity.dump())))
+    assert again.what == integrity.what
+    for code in USUAL[:50]:
+        integrity.see(code, NEW)
+    assert not integrity.changed and not integrity.cause
+
+
+def test_an_upgrade_alone_is_no_change_and_no_cause_of_a_later_one() -> None:
+    integrity = _seen((USUAL, OLD), (USUAL, NEW))
+    assert not integrity.changed and not integrity.cause
+    assert integrity.clients == [(NEW, 1.0)]
+    for _ in range(40):
+        integrity.see(BROKEN, NEW)
+    assert integrity.changed
+    assert integrity.what == "the system prompt is gone"
+
+
+def test_no_client_is_blamed_that_sent_less_than_half_or_has_no_name() -> None:
+    many: list[tuple[list[int], str | None]] = [([BROKEN] * 10, f"app/{n}") for n in range(4)]
+    assert _seen((USUAL, OLD), *many).what == "the system prompt is gone"
+    assert _seen((USUAL, OLD), ([BROKEN] * 40, None)).what == "the system prompt is gone"
+    assert _seen((USUAL, None), ([BROKEN] * 40, NEW)).what == "the system prompt is gone"
+
+
+def test_a_state_of_before_clients_were_noted_goes_on() -> None:
+    state = _seen((USUAL, None), (USUAL[:20], None)).dump()
+    for name in ("clients", "usual_clients", "cause"):
+        del state[name]
+    integrity = Integrity(60, state)
+    for _ in range(50):
+        integrity.see(BROKEN, NEW)
+    assert integrity.changed and not integrity.cause, "who sent what was usual isn't known"

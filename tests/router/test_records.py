@@ -6,13 +6,16 @@ import json
 from typing import Any
 
 import aiohttp
+import openai
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitoring.client import LOOKED_AT, client
 from monitoring.sketch import sketch
 from registry.exchanges import Exchange
 from router import said
 from router.budget import Budget
+from router.http import client_of
 from tests.fake_engine import FakeEngine
 from tests.router.conftest import Running, World, running, until
 from tests.router.test_chat import HELLO
@@ -42,6 +45,7 @@ async def test_an_exchange_is_kept_with_its_usage_and_only_opted_in_text(router:
         assert row.finish_reason == "stop" and row.latency_ms > 0 and row.digest
         assert row.sketch == sketch(HELLO)
         assert row.engine_id == "engine-0"
+        assert row.client == f"AsyncOpenAI/Python {openai.__version__}"
     acme, lex = rows[:2], rows[2:]
     assert [row.ttft_ms is not None for row in acme] == [False, True]
     for row in acme:
@@ -229,3 +233,13 @@ def test_a_tool_that_was_called_is_told_from_an_answer_of_no_words() -> None:
     for body in (b'{"choices":[{"message":{"content":"","tool_calls":[]}}]}', b'{"output":[]}'):
         read = said.read([body])
         assert read is not None and not read.calls, body
+
+
+def test_a_client_behind_its_own_name_still_says_which_library_it_is() -> None:
+    own = (b"user-agent", b"shop/7")
+    library = [(b"x-stainless-lang", b"python"), (b"x-stainless-package-version", b"2.3.0")]
+    assert client(*client_of({"headers": [own, *library]})) == "shop/7 (library: python 2.3.0)"
+    assert client(*client_of({"headers": [own]})) == "shop/7"
+    assert client(*client_of({"headers": []})) is None
+    long = client_of({"headers": [(b"user-agent", b"x" * 5000)]})
+    assert sum(map(len, long)) <= LOOKED_AT, "it is held as long as the record waits"

@@ -146,21 +146,24 @@ def _step(
     """Whom the step would have taught something else than was meant."""
     wrong: list[tuple[Trainee, TrainingError]] = []
     for crew in _passes([(each.trainee, each.trainee.share()) for each in aboard], most_tokens):
-        sums, counts = stack.losses([share for _, share in crew], learn=True)
-        for (trainee, share), loss, count in zip(crew, sums.tolist(), counts, strict=True):
+        sums, counts, right = stack.losses([share for _, share in crew], learn=True)
+        found = zip(crew, sums.tolist(), counts, right, strict=True)
+        for (trainee, share), loss, count, correct in found:
             try:
                 trainee.prove(loss / count)
             except SupervisionFailed as error:
                 wrong.append((trainee, error))
                 continue
-            trainee.learn(loss / count, _tokens(share.examples), count)
+            trainee.learn(loss / count, correct / count, _tokens(share.examples), count)
     return wrong
 
 
 def _validate(stack: Stack, due: Sequence[Trainee]) -> None:
-    """The mean loss over all supervised tokens of each one's validation rows."""
+    """The mean loss over all supervised tokens of each one's validation rows, and how many of them
+    came first."""
     sums = [0.0] * len(due)
     counts = [0] * len(due)
+    firsts = [0] * len(due)
     longest = max((len(trainee.job.validation) for trainee in due), default=0)
     size = max(1, _EVALUATED_AT_ONCE // max(1, len(due)))
     for start in range(0, longest, size):
@@ -169,12 +172,14 @@ def _validate(stack: Stack, due: Sequence[Trainee]) -> None:
             for place, trainee in enumerate(due)
             if (rows := trainee.job.validation[start : start + size])
         }
-        losses, supervised = stack.losses(list(shares.values()), learn=False)
-        for place, loss, count in zip(shares, losses.tolist(), supervised, strict=True):
+        losses, supervised, right = stack.losses(list(shares.values()), learn=False)
+        found = zip(shares, losses.tolist(), supervised, right, strict=True)
+        for place, loss, count, correct in found:
             sums[place] += loss
             counts[place] += count
-    for trainee, total, count in zip(due, sums, counts, strict=True):
-        trainee.judge(total / count)
+            firsts[place] += correct
+    for trainee, total, count, correct in zip(due, sums, counts, firsts, strict=True):
+        trainee.judge(total / count, correct / count)
 
 
 def _tell_epoch(trainee: Trainee, report: Report) -> None:
@@ -183,7 +188,7 @@ def _tell_epoch(trainee: Trainee, report: Report) -> None:
         "epoch": trainee.epoch,
         "train_loss": trainee.last_loss(),
         "valid_loss": trainee.rows[-1].get("valid_loss"),
-        "valid_mean_token_accuracy": None,
+        "valid_mean_token_accuracy": trainee.rows[-1].get("valid_mean_token_accuracy"),
     }
     report(trainee.job.id, {"kind": "checkpoint", "step": trainee.step, "metrics": figures})
 

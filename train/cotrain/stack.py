@@ -50,8 +50,10 @@ class Stack:
         self._parts: list[_Part] = []
         self._stand_ins = [_stand_ins(site, self) for site in self.places]
 
-    def losses(self, shares: Sequence[Share], *, learn: bool) -> tuple[torch.Tensor, list[int]]:
-        """Each share's summed loss in nats, and its supervised tokens.
+    def losses(
+        self, shares: Sequence[Share], *, learn: bool
+    ) -> tuple[torch.Tensor, list[int], list[int]]:
+        """Each share's summed loss in nats, its supervised tokens, and those that came first.
 
         With `learn` the gradients of each share's mean loss are left in its weights.
         """
@@ -74,8 +76,9 @@ class Stack:
             sums = torch.stack([part.sum() for part in torch.split(each, counts)])
             if learn:
                 (sums / sums.new_tensor(counts)).sum().backward()  # type: ignore[no-untyped-call]
+        right = torch.split(logits.detach().argmax(-1) == packed.targets, counts)
         self._parts = []
-        return sums.detach(), counts
+        return sums.detach(), counts, [int(part.sum()) for part in right]
 
     @contextmanager
     def _installed(self) -> Iterator[None]:

@@ -127,9 +127,10 @@ class Trainee:
         if not self.proof:
             self.proof = of_norms(self.weights.norms(), loss)
 
-    def learn(self, loss: float, tokens: int, supervised: int) -> None:
+    def learn(self, loss: float, accuracy: float, tokens: int, supervised: int) -> None:
         """One step of AdamW without decay, on gradients clipped to a norm of 1, as TRL makes it.
-        `loss` is the mean over the step's supervised tokens, in nats."""
+        `loss` is the mean over the step's supervised tokens, in nats, `accuracy` the share of them
+        that the model held likeliest."""
         weights, rate = self.weights, self.rate()
         gradient = weights.gradients
         norm = float(torch.linalg.vector_norm(gradient))
@@ -144,16 +145,21 @@ class Trainee:
         weights.values.addcdiv_(self._mean, gradient, value=-size)
         self.tokens += tokens
         self.supervised += supervised
-        self.rows.append({"step": self.step, "train_loss": round(loss, 6), "train_accuracy": None})
+        figures = {"train_loss": round(loss, 6), "train_accuracy": round(accuracy, 6)}
+        self.rows.append({"step": self.step, **figures})
         if self.job.spec.checkpoints and self.ended:
             self.epochs[self.step] = weights.values.cpu().clone()
             for step in sorted(self.epochs)[: -self.job.spec.checkpoints]:
                 del self.epochs[step]
 
-    def judge(self, loss: float) -> None:
-        """Take in the validation loss after an epoch: keep the best weights, count worse ones."""
+    def judge(self, loss: float, accuracy: float) -> None:
+        """Take in the validation's figures after an epoch: keep the best weights by the loss, count
+        worse ones."""
         if self.rows:
-            self.rows[-1] |= {"valid_loss": round(loss, 6), "valid_mean_token_accuracy": None}
+            self.rows[-1] |= {
+                "valid_loss": round(loss, 6),
+                "valid_mean_token_accuracy": round(accuracy, 6),
+            }
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_step = loss, self.step
             self._best.copy_(self.weights.values)
