@@ -15,6 +15,7 @@ Knows numbers; nothing about prompts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,6 @@ class Ranks:
         self.above = above
         """(channels, bins + 1): how many scores lie in a bin or in a higher one; the last is 0."""
         self.total = total
-        self._every = np.arange(len(above))
         self._bins = np.arange(above.shape[1], dtype=np.int16)
 
     @classmethod
@@ -77,18 +77,20 @@ class Ranks:
         """No scores yet."""
         return cls(np.zeros((channels, bins + 1), dtype=np.uint32), 0)
 
-    def add(self, bins: NDArray[np.int64]) -> None:
+    def add(self, bins: Sequence[int]) -> None:
         """Count one prompt's scores."""
-        self.above += self._bins <= bins.astype(np.int16)[:, None]
+        self.above += self._bins <= np.array(bins, dtype=np.int16)[:, None]
         self.total += 1
 
-    def rank(self, bins: NDArray[np.int64], chance: float) -> NDArray[np.float64]:
+    def rank(self, bins: Sequence[int], chance: float) -> list[float]:
         """Count one prompt's scores, and say where each ranks: near 0 when among the highest.
         `chance` as for `rank_p_value`; channels may share it, each is uniform for itself."""
         self.add(bins)
-        higher = self.above[self._every, bins + 1]
-        ties = self.above[self._every, bins] - higher
-        found: NDArray[np.float64] = (higher + (1.0 - chance) * ties) / self.total
+        found = []
+        for channel, at in enumerate(bins):
+            higher = self.above.item(channel, at + 1)
+            ties = self.above.item(channel, at) - higher
+            found.append((higher + (1.0 - chance) * ties) / self.total)
         return found
 
 
@@ -110,10 +112,11 @@ class Bets:
         column = p[:, None]
         payoff = np.empty((len(p), WAGERS))
         payoff[:, : len(PARTS)] = np.where(column < _BELOW, _WON, _LOST)
-        slighter = np.sqrt(1.0 / np.maximum(column, SMALLEST_P))  # ε 0.5; its root: ε 0.75
-        payoff[:, -1:] = 0.5 * slighter
-        payoff[:, -2:-1] = 0.25 + 0.5625 * np.sqrt(slighter)
-        self.fortunes = np.minimum((self.fortunes + stakes) * payoff, CEILING)
+        slighter = np.sqrt(1.0 / np.maximum(p, SMALLEST_P))  # ε 0.5; its root: ε 0.75
+        payoff[:, -1] = 0.5 * slighter
+        payoff[:, -2] = 0.25 + 0.5625 * np.sqrt(slighter)
+        payoff *= self.fortunes + stakes
+        self.fortunes = np.minimum(payoff, CEILING, out=payoff)
 
     def evidence(self) -> NDArray[np.float64]:
         """By stream, R. An alarm goes at 1."""

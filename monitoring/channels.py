@@ -43,15 +43,15 @@ class Channels:
 
     def __init__(self, baseline: NDArray[np.float32]) -> None:
         self.baseline = baseline
-        self._grams = np.ascontiguousarray(baseline[:, :LEXICAL])
+        self._grams = baseline[:, :LEXICAL]
         shape = baseline[:, LEXICAL:]
         self.usual = shape.mean(axis=0)
         """By descriptor, the baseline's mean."""
         self.spread = np.maximum(shape.std(axis=0), _SMALLEST_SPREAD)
         """By descriptor, the baseline's standard deviation, or the least that counts as one."""
-        self._shape = (shape - self.usual) / self.spread
-        self._squares = (self._shape**2).sum(axis=1)
-        self._twice = 2.0 * self._shape
+        shape = (shape - self.usual) / self.spread
+        self._squares = (shape**2).sum(axis=1)
+        self._twice = 2.0 * shape
         # A baseline prompt is its own nearest, so it is scored against all the others.
         pairs = [self._pair(row, self.standardised(row), skip=n) for n, row in enumerate(baseline)]
         apart = np.array(pairs)
@@ -59,14 +59,16 @@ class Channels:
         self._scale: list[float] = np.maximum(apart.std(axis=0), _LEAST).tolist()
         every = np.array([self._scores(*both) for both in zip(baseline, pairs, strict=True)])
         spread = np.maximum(every.std(axis=0), _LEAST)
-        self._low = every.mean(axis=0) - _REACH * spread
-        self._step = BINS / (2 * _REACH * spread)
+        low, step = every.mean(axis=0) - _REACH * spread, BINS / (2 * _REACH * spread)
+        self._layout: list[tuple[float, float]] = [*zip(low.tolist(), step.tolist(), strict=True)]
 
-    def bins(self, numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> NDArray[np.int64]:
+    def bins(self, numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> list[int]:
         """A prompt's scores, each as the number of a bin. `shape`: it, `standardised`."""
         scores = self._scores(numbers, self._pair(numbers, shape))
-        at = (scores - self._low) * self._step
-        found: NDArray[np.int64] = np.minimum(np.maximum(at, 0.0), BINS - 1.0).astype(np.int64)
+        found = []
+        for score, (low, step) in zip(scores, self._layout, strict=True):
+            at = int((score - low) * step)
+            found.append(0 if at < 0 else at if at < BINS else BINS - 1)
         return found
 
     def standardised(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,8 +92,7 @@ class Channels:
         # Rounded, so that the last bits of a sum never decide a rank.
         return round(-near, 5), round(math.sqrt(max(close, 0.0)), 5)
 
-    def _scores(
-        self, numbers: NDArray[np.float32], pair: tuple[float, float]
-    ) -> NDArray[np.float64]:
-        alike = sum((a - b) / c for a, b, c in zip(pair, self._centre, self._scale, strict=True))
-        return np.array([*pair, alike, *numbers[_COLUMNS].tolist()])
+    def _scores(self, numbers: NDArray[np.float32], pair: tuple[float, float]) -> list[float]:
+        (near, far), (centre, middle), (scale, spread) = pair, self._centre, self._scale
+        alike = (near - centre) / scale + (far - middle) / spread
+        return [near, far, alike, *[numbers.item(column) for column in _COLUMNS]]

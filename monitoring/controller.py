@@ -56,6 +56,10 @@ class Controller:
     def startup(self) -> None:
         """Show the gauges before the first tick."""
         self._show_registry()
+        for row in self._registry.decisions.drift_states():
+            kept = row.state.get("control", {})
+            if "promised" in kept:  # before the first tick, or the count would seem to jump by it
+                self._count(row.tenant, row.adapter, kept["alarms"], kept["promised"])
 
     def tick(self) -> None:
         """Look at every adapter once. An adapter's trouble is logged and leaves the others be."""
@@ -200,13 +204,13 @@ class Controller:
     def _show_controls(self) -> None:
         """What the streams without drift did since the last tick."""
         for key, watcher in self._watchers.items():
-            if watcher.control is None:
-                continue
-            alarms, promised = self._controls.get(key, (0, 0.0))
-            now = watcher.control.alarms, watcher.control.promised
-            self._metrics.drift_control_alarms_total.inc(max(now[0] - alarms, 0))
-            self._metrics.drift_control_promised_total.inc(max(now[1] - promised, 0.0))
-            self._controls[key] = now
+            self._count(*key, watcher.control.alarms, watcher.control.promised)
+
+    def _count(self, tenant: str, adapter: str, alarms: int, promised: float) -> None:
+        before = self._controls.get((tenant, adapter), (0, 0.0))
+        self._metrics.drift_control_alarms_total.inc(max(alarms - before[0], 0))
+        self._metrics.drift_control_promised_total.inc(max(promised - before[1], 0.0))
+        self._controls[tenant, adapter] = alarms, promised
 
 
 def _rank(watcher: Watcher) -> tuple[bool, float]:

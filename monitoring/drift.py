@@ -12,8 +12,8 @@ either end (monitoring/betting.py) give the evidence; what they may stake is thi
 a budget of false alarms for the whole fleet (monitoring/budget.py). The bag is kept as counts and
 never begins again: the longer things stay as they are, the slighter a change is found.
 
-Pure: no clock, no database, no randomness of its own; the same prompts at the same times give the
-same numbers, also when cut anywhere by `dump` and `load`. Why this test:
+Pure: no clock, no database, no randomness but its seed's; the same prompts at the same times give
+the same numbers, also when cut anywhere by `dump` and `load`. Why this test:
 docs/adr/011-drift-budget.md.
 """
 
@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from monitoring.betting import Bets, Ranks, chance
 from monitoring.budget import Purse
 from monitoring.channels import BINS, LEXICAL, SCORES, SIDES, Channels
-from monitoring.sketch import DESCRIPTORS, DIMENSIONS, unpack
+from monitoring.sketch import DESCRIPTORS, DIMENSIONS, pack, unpack
 from monitoring.topic import Topic
 
-FORMAT = 2
-"""Of what `dump` gives; another format is not read."""
+FORMAT = 3
+"""Of what `dump` gives. Of the format before, which had no seed, the seed is 0."""
 
 THRESHOLD = 10.0
 """The statistic at which the alarm goes: evidence is shown on a scale of logs that ends there."""
@@ -46,9 +46,6 @@ STREAMS = (*(name for name, _, _ in SIDES), "topic")
 _WEIGHTS = np.array([[{"topic": 2, "both": 2}.get(name, 1)] for name in STREAMS])
 _PARTS = _WEIGHTS / _WEIGHTS.sum()  # of the stake, by stream
 
-_SIDE = np.array([index for _, index, _ in SIDES])
-_HIGH = np.array([sign > 0 for _, _, sign in SIDES])
-
 
 @dataclass(frozen=True)
 class DriftSettings:
@@ -56,7 +53,7 @@ class DriftSettings:
     are drawn; 0 takes the first ones. `false_alarms_per_week`: of the whole fleet, without drift,
     on average at most. `sustained_for`: prompts in a row for which the evidence must stay above the
     threshold. `repeats`: a prompt equal to one of the last so many is a retry or a loop, and
-    dropped.
+    dropped. `bag`: prompts that the topic is learnt from before it begins again.
     """
 
     reference: int = 200
@@ -64,14 +61,17 @@ class DriftSettings:
     false_alarms_per_week: float = 1.0
     sustained_for: int = 20
     repeats: int = 64
+    bag: int = 600
 
 
 class Detector:
     """The drift test of one adapter's prompts, from one promotion to the next. `purse`: what an
-    earlier detector of the same adapter has left of the budget."""
+    earlier detector of the same adapter has left of the budget. `seed`: of the chances that break
+    ties; detectors with the same one would raise their false alarms together."""
 
-    def __init__(self, settings: DriftSettings, purse: Purse | None = None) -> None:
+    def __init__(self, settings: DriftSettings, purse: Purse | None = None, seed: int = 0) -> None:
         self.settings = settings
+        self.seed = seed
         self.purse = purse or Purse(settings.false_alarms_per_week)
         self.seen = 0
         """Prompts taken in, the reference's included."""
@@ -84,7 +84,7 @@ class Detector:
         self.established_at: int | None = None
         """`seen` when drift had been sustained; from then on the detector rests."""
         self._recent: deque[int] = deque(maxlen=settings.repeats)
-        self._waiting: list[NDArray[np.float32]] = []
+        self._waiting: list[bytes] = []
         self._began: float | None = None
         self._watch: _Watch | None = None
         self._bets = Bets.none(len(STREAMS))
@@ -138,36 +138,39 @@ class Detector:
         self._recent.append(fingerprint)
         self.seen += 1
         if self._watch is None:
-            self._draw(numbers, at)
+            self._draw(packed, at)
         elif not self.established:
             self._bet(self._watch, numbers, self.purse.stake(at, share))
 
-    def _draw(self, numbers: NDArray[np.float32], at: float | None) -> None:
+    def _chance(self, which: int) -> float:
+        """One of four independent chances of the newest prompt."""
+        return chance(4 * self.seed + which, self.seen)
+
+    def _draw(self, packed: bytes, at: float | None) -> None:
         """An even draw of all prompts until the time is over: each is kept with the same chance."""
         wanted = self.settings.reference
         if len(self._waiting) < wanted:
-            self._waiting.append(numbers)
+            self._waiting.append(packed)
         else:
-            place = int(chance(1, self.seen) * self.seen)
+            place = int(self._chance(1) * self.seen)
             if place < wanted:
-                self._waiting[place] = numbers
+                self._waiting[place] = packed
         if self._began is None:
             self._began = at
         since = 0.0 if at is None or self._began is None else at - self._began
         long_enough = at is None or since >= self.settings.reference_span_s
         if len(self._waiting) >= wanted and long_enough:
-            self._watch = _Watch.begin(np.stack(self._waiting))
+            reference = np.stack([unpack(packed) for packed in self._waiting])
+            self._watch = _Watch.begin(reference, self.settings.bag)
             self._waiting = []
 
     def _bet(self, watch: _Watch, numbers: NDArray[np.float32], stake: float) -> None:
         if watch.topic.full:
             watch.topic.restart()
             self._bets.fortunes[-1] = 0.0
-        ranks, topic = watch.rank(numbers, chance(0, self.seen), chance(2, self.seen))
-        p = np.empty(len(STREAMS))
-        p[:-1] = np.where(_HIGH, ranks[_SIDE], 1.0 - ranks[_SIDE])
-        p[-1] = topic
-        self._bets.place(p, stake * _PARTS)
+        ranks, topic = watch.rank(numbers, self._chance(0), self._chance(2))
+        p = [ranks[index] if sign > 0 else 1.0 - ranks[index] for _, index, sign in SIDES]
+        self._bets.place(np.array([*p, topic]), stake * _PARTS)
         if self.statistic < self.threshold:
             self.above = 0
             return
@@ -214,6 +217,7 @@ class Detector:
         """(JSON state, packed arrays): all that `load` needs to go on at the same place."""
         state = {
             "format": FORMAT,
+            "seed": self.seed,
             "seen": self.seen,
             "dropped": self.dropped,
             "above": self.above,
@@ -228,8 +232,8 @@ class Detector:
         if self._watch is not None:
             arrays |= self._watch.arrays()
         else:
-            rows = np.stack(self._waiting) if self._waiting else np.zeros((0, DIMENSIONS))
-            arrays["waiting"] = rows.astype(np.float16)
+            rows = [unpack(packed) for packed in self._waiting]
+            arrays["waiting"] = np.array(rows, dtype=np.float16).reshape(-1, DIMENSIONS)
         packed = io.BytesIO()
         np.savez(packed, **arrays)  # type: ignore[arg-type]
         return state, packed.getvalue()
@@ -237,12 +241,13 @@ class Detector:
     @classmethod
     def load(cls, settings: DriftSettings, state: dict[str, Any], packed: bytes) -> Detector:
         """A detector that goes on where the dumped one stood. Raises ValueError."""
-        if state.get("format") != FORMAT:
+        if state.get("format") not in (FORMAT - 1, FORMAT):
             raise ValueError(
                 f"drift state of format {state.get('format')!r}, expected {FORMAT}: take a new "
                 "reference"
             )
-        detector = cls(settings, Purse.load(settings.false_alarms_per_week, state["purse"]))
+        purse = Purse.load(settings.false_alarms_per_week, state["purse"])
+        detector = cls(settings, purse, state.get("seed", 0))
         detector.seen, detector.dropped = state["seen"], state["dropped"]
         detector.above, detector.crossed_at = state["above"], state["crossed_at"]
         detector.established_at = state["established_at"]
@@ -251,13 +256,14 @@ class Detector:
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             detector._bets = Bets(arrays["fortunes"])
             if "waiting" in arrays:
-                detector._waiting = [*arrays["waiting"].astype(np.float32)]
+                detector._waiting = [pack(row) for row in arrays["waiting"]]
             else:
                 detector._watch = _Watch(
                     arrays["baseline"].astype(np.float32),
                     Ranks(arrays["above"], int(arrays["total"])),
                     arrays["later"],
                     int(arrays["opening"]),
+                    settings.bag,
                     arrays["rows"],
                 )
         return detector
@@ -272,14 +278,13 @@ class _Watch:
         ranks: Ranks,
         later: NDArray[np.float64],
         opening: int,
+        bag: int,
         rows: NDArray[np.int8] | None = None,
     ) -> None:
         self._channels = channels = Channels(baseline)
         self._ranks = ranks
         self._opening = opening
-        self.topic = (
-            Topic(channels, opening) if rows is None else Topic.load(channels, opening, rows)
-        )
+        self.topic = Topic(channels, opening, bag, rows)
         self._later = later  # sums of the later prompts' descriptors, and their number
 
     @property
@@ -287,12 +292,12 @@ class _Watch:
         return self._channels.baseline
 
     @classmethod
-    def begin(cls, reference: NDArray[np.float32]) -> _Watch:
+    def begin(cls, reference: NDArray[np.float32], bag: int) -> _Watch:
         """Split the reference: prompts alternate between baseline and bag."""
         ranks = Ranks.none(len(SCORES), BINS)
         opening = reference[1::2]
         later = np.zeros(len(DESCRIPTORS) + 1)
-        watch = cls(reference[0::2].copy(), ranks, later, len(opening))
+        watch = cls(reference[0::2].copy(), ranks, later, len(opening), bag)
         for numbers in opening:
             shape = watch._channels.standardised(numbers)
             watch.topic.add(numbers, shape)
@@ -301,7 +306,7 @@ class _Watch:
 
     def rank(
         self, numbers: NDArray[np.float32], chance: float, other: float
-    ) -> tuple[NDArray[np.float64], float]:
+    ) -> tuple[list[float], float]:
         """Put a prompt into the bag; by score, and for the topic, where it ranks there: near 0 is
         highest. `chance` and `other` break ties."""
         self._later[:-1] += numbers[LEXICAL:]

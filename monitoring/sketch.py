@@ -13,6 +13,7 @@ Knows messages and bytes; nothing about tenants, time or tests. Needs no model.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from math import log1p
@@ -55,15 +56,21 @@ _PRIMES = tuple(
     )
 )
 _MIX = _U(0xFF51AFD7ED558CCD)
-_SPREAD = 3  # coordinates that one gram touches
+_SHIFTS = np.array([[0], [16], [32]], dtype=np.uint64)
+"""A gram touches one coordinate for each: bits that say which, and with what sign."""
+_SIGN = _U(10)  # the sign's bit
 
 # Bytes as letters see them: lower case, any digit is 0, any white space is one blank.
 _FOLD = np.arange(256, dtype=np.uint8)
 _FOLD[ord("A") : ord("Z") + 1] += 32
 _FOLD[ord("0") : ord("9") + 1] = ord("0")
 _FOLD[[9, 10, 11, 12, 13]] = 32
-_SYMBOL = np.zeros(256, dtype=bool)
-_SYMBOL[[ord(c) for c in "{}[]()<>=;:_/\\|&*+#@$%^~`\"'"]] = True
+# Bytes that count as digits, capitals, other than ASCII, symbols.
+_CLASSES = np.zeros((4, 256), dtype=np.int64)
+_CLASSES[0, ord("0") : ord("9") + 1] = 1
+_CLASSES[1, ord("A") : ord("Z") + 1] = 1
+_CLASSES[2, 128:] = 1
+_CLASSES[3, [ord(c) for c in "{}[]()<>=;:_/\\|&*+#@$%^~`\"'"]] = 1
 
 
 def sketch(messages: Any) -> bytes:
@@ -145,18 +152,17 @@ def _word_grams(words: list[bytes]) -> NDArray[np.uint64]:
 
 
 def _project(grams: NDArray[np.uint64], dimensions: int) -> NDArray[np.float32]:
-    """Add each gram, with a sign, to `_SPREAD` coordinates; scale the sum to length 1."""
+    """Add each gram, with a sign, to a few coordinates; scale the sum to length 1."""
     if grams.size == 0:
         return np.zeros(dimensions, dtype=np.float32)
     mixed = (grams ^ (grams >> _U(29))) * _MIX
     mixed ^= mixed >> _U(32)
-    total = np.zeros(dimensions)
-    for turn in range(_SPREAD):
-        bits = (mixed >> _U(16 * turn)).astype(np.int64)
-        total += np.bincount(
-            bits & (dimensions - 1), weights=1.0 - ((bits >> 9) & 2), minlength=dimensions
-        )
-    norm = float(np.sqrt(total @ total))
+    bits = mixed >> _SHIFTS
+    # Counted with the sign as the highest digit: those to add, then those to take away.
+    places = (bits & _U(dimensions - 1)) + ((bits >> _SIGN) & _U(1)) * _U(dimensions)
+    counts = np.bincount(places.view(np.int64).ravel(), minlength=2 * dimensions)
+    total = counts[:dimensions] - counts[dimensions:]
+    norm = math.sqrt(total @ total)
     return (total / norm if norm > 0 else total).astype(np.float32)
 
 
@@ -165,16 +171,17 @@ def _describe(
 ) -> list[float]:
     """The descriptors, each between 0 and 1."""
     size = max(codes.size, 1)
-    counts = np.bincount(codes, minlength=256) if codes.size else np.zeros(256)
+    counts = np.bincount(codes, minlength=256)
+    digits, uppercase, non_ascii, symbols = (_CLASSES @ counts).tolist()
     hashed = zlib.crc32(system.encode("utf-8", "replace")) if system else 0
     return [
         min(log1p(len(user)) / 9.0, 1.0),
         min(log1p(words) / 7.0, 1.0),
         min(len(user) / (12.0 * max(words, 1)), 1.0),
-        float(counts[48:58].sum()) / size,
-        float(counts[65:91].sum()) / size,
-        float(counts[128:].sum()) / size,
-        float(counts[_SYMBOL].sum()) / size,
+        digits / size,
+        uppercase / size,
+        non_ascii / size,
+        symbols / size,
         min(log1p(float(counts[10])) / 5.0, 1.0),
         min(log1p(turns) / 5.0, 1.0),
         1.0 if system else 0.0,

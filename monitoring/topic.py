@@ -18,32 +18,39 @@ from monitoring.betting import rank_p_value
 from monitoring.channels import LEXICAL, Channels
 from monitoring.sketch import DIMENSIONS
 
-ROWS = 600
-"""Prompts in a full bag, the reference's half included."""
 _SCALE = 127.0
 _DESCRIPTOR = 0.1  # of a spread: descriptors have channels of their own
 _STEPS = 1e4  # scores are rounded, so that the last bits of a sum never decide a rank
 
 
 class Topic:
-    """The bag, from its opening on."""
+    """The bag, from its opening on. `size`: prompts in a full one, the opening's included; at least
+    twice as many as those. `kept`: what `arrays` gave, to go on from."""
 
-    def __init__(self, channels: Channels, opening: int) -> None:
+    def __init__(
+        self, channels: Channels, opening: int, size: int, kept: NDArray[np.int8] | None = None
+    ) -> None:
         rows = [_row(each, channels.standardised(each)) for each in channels.baseline]
         self._mean = np.stack(rows).mean(axis=0)
         self._opening = opening
-        self._rows = np.zeros((ROWS, DIMENSIONS), dtype=np.float32)
-        self._sum = np.zeros(DIMENSIONS)
-        self._count = 0
+        self._rows = np.zeros((max(size, 2 * opening), DIMENSIONS), dtype=np.int8)
+        self._count = 0 if kept is None else min(len(kept), len(self._rows))
+        if kept is not None:
+            self._rows[: self._count] = kept[: self._count]
+        self._sum = self._total()
 
     @property
     def full(self) -> bool:
-        return self._count == ROWS
+        return self._count == len(self._rows)
 
     def restart(self) -> None:
         """Back to the opening."""
         self._count = self._opening
-        self._sum = self._rows[: self._count].sum(axis=0, dtype=np.float64)
+        self._sum = self._total()
+
+    def _total(self) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = self._rows[: self._count].sum(axis=0, dtype=np.float64)
+        return total
 
     def add(self, numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> None:
         """Put a prompt into the bag. `shape`: its descriptors, standardised."""
@@ -59,28 +66,19 @@ class Topic:
         self.add(numbers, shape)
         size = self._count
         witness = (self._sum / size - self._mean) * (_STEPS / _SCALE**2)
-        scores = np.rint(self._rows[:size] @ witness.astype(np.float32))
+        scores = np.rint(self._rows[:size].astype(np.float32) @ witness.astype(np.float32))
         return rank_p_value(scores, chance)
 
     def arrays(self) -> NDArray[np.int8]:
         """What the bag holds."""
-        return self._rows[: self._count].astype(np.int8)
-
-    @classmethod
-    def load(cls, channels: Channels, opening: int, rows: NDArray[np.int8]) -> Topic:
-        """A bag that goes on where the one stood that `arrays` is of."""
-        topic = cls(channels, opening)
-        topic._count = len(rows)
-        topic._rows[: topic._count] = rows
-        topic._sum = topic._rows[: topic._count].sum(axis=0, dtype=np.float64)
-        return topic
+        return self._rows[: self._count].copy()
 
 
 def _row(numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> NDArray[np.float32]:
     """Grams and descriptors on one scale, as whole numbers of a byte."""
     row = np.empty(DIMENSIONS, dtype=np.float32)
     row[:LEXICAL] = numbers[:LEXICAL]
-    row[LEXICAL:] = np.minimum(np.maximum(shape * _DESCRIPTOR, -1.0), 1.0)
+    row[LEXICAL:] = shape * _DESCRIPTOR  # within 1: `Channels.standardised` ends below 10
     row *= _SCALE
     found: NDArray[np.float32] = np.rint(row)
     return found

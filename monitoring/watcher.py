@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import structlog
 
 from monitoring import harms
-from monitoring.control import Control
+from monitoring.control import Control, joined, parted
 from monitoring.drift import Detector
 from monitoring.integrity import WINDOW, Integrity
 from monitoring.powered import Powered
@@ -46,14 +46,15 @@ class Watcher:
         self.memory: dict[str, Any] = {}
         """JSON: `live` digest, `since` (its promotion, seconds), `watched`, `held`, `pending`…"""
         self.detector = Detector(settings.drift)
-        self.control: Control | None = None
-        """A stream without drift, once there is a reference to replay."""
+        self.control = Control(settings.drift, self._seed("control"))
+        """A stream without drift, which begins once there is a reference to draw from."""
         self.begin()
         self._load()
 
     def begin(self) -> None:
         """Take new references; what is left of the budget of false alarms stays."""
-        self.detector = Detector(self._settings.drift, self.detector.purse)
+        seed = self._seed(self.epoch)
+        self.detector = Detector(self._settings.drift, self.detector.purse, seed)
         self.integrity = Integrity(self._settings.reference)
         self.quality = Quality(self._settings.quality)
         self.powered = Powered(len(harms.SIGNS))
@@ -134,6 +135,7 @@ class Watcher:
     def save(self) -> None:
         """Write everything to the registry."""
         state, arrays = self.detector.dump()
+        control, control_arrays = self.control.dump()
         self._registry.decisions.save_drift_state(
             DriftState(
                 tenant=self.tenant,
@@ -143,11 +145,12 @@ class Watcher:
                 state={
                     "memory": self.memory,
                     "detector": state,
+                    "control": control,
                     "integrity": self.integrity.dump(),
                     "quality": self.quality.dump(),
                     "powered": self.powered.dump(),
                 },
-                arrays=arrays,
+                arrays=joined(arrays, control_arrays),
             )
         )
 
@@ -164,20 +167,18 @@ class Watcher:
             return
         if row.sketch is not None:
             self.detector.see(row.sketch, row.created_at, share)
-            self._control(row.created_at, share)
+            baseline = self.detector.baseline
+            if baseline is not None:
+                self.control.see(baseline, row.created_at, share)
         if row.digest == self.live and row.role == "live":
             for channel, harm in harms.of_exchange(row):
                 self.quality.see(channel, harm)
             if row.status < 400 and not row.fallback:
                 self.powered.see(harms.signs(row))
 
-    def _control(self, at: float, share: float) -> None:
-        baseline = self.detector.baseline
-        if self.control is None and baseline is not None:
-            seed = zlib.crc32(f"{self.tenant}/{self.adapter}".encode())
-            self.control = Control(self._settings.drift, baseline, seed)
-        if self.control is not None:
-            self.control.see(at, share)
+    def _seed(self, of: object) -> int:
+        """Each adapter's chances are its own, and the same after a restart."""
+        return zlib.crc32(f"{self.tenant}/{self.adapter}/{of}".encode())
 
     def _sound(self, since: int) -> bool:
         """Whether a broken pipeline would have been seen by now, `since` exchanges later."""
@@ -203,3 +204,18 @@ class Watcher:
                 adapter=self.adapter,
                 error=str(error),
             )
+        if (kept := row.state.get("control")) is not None:
+            self.control = self._kept_control(kept, row.arrays or b"")
+
+    def _kept_control(self, kept: dict[str, Any], packed: bytes) -> Control:
+        drift = self._settings.drift
+        try:
+            return Control.load(drift, kept, parted(packed), self.detector.baseline)
+        except (ValueError, KeyError, EOFError, BadZipFile) as error:
+            log.warning(
+                "drift control not readable: taking a new one",
+                tenant=self.tenant,
+                adapter=self.adapter,
+                error=str(error),
+            )
+            return self.control

@@ -8,6 +8,7 @@ streams without a change raises an alarm.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -48,12 +49,14 @@ RARE = 40
 @dataclass(frozen=True)
 class Sizes:
     """`quiet`: streams without a change for all detectors; `each`: streams of each kind of change;
-    `budget`: streams without a change for ours alone."""
+    `budget`: streams without a change for ours alone. `first`: the least seed; no channel, bet or
+    threshold of ours was chosen on streams from there on."""
 
     quiet: int = 40
     each: int = 12
     budget: int = 400
     prompts: int = PROMPTS
+    first: int = 4000
 
 
 QUICK = Sizes(quiet=4, each=1, budget=4, prompts=600)
@@ -66,29 +69,33 @@ def main(
     seconds: float,
     without: frozenset[str],
 ) -> list[Report]:
-    """Compute what is missing and tell. Raises BenchError when `seconds` were not enough."""
+    """Compute what is missing until `seconds` have passed, and tell of what is there. Raises
+    BenchError when a peer fails."""
     folder = folder or Path(tempfile.gettempdir()) / "switchyard-drift"
     until = time.monotonic() + seconds
     texts, sketches = _prepared(folder)
     every = streams(texts, sizes)
-    room = folder / f"{sizes.quiet}-{sizes.each}-{sizes.prompts}"
+    room = folder / f"{sizes.first}-{sizes.quiet}-{sizes.each}-{sizes.prompts}"
     room.mkdir(exist_ok=True)
     if not (room / "streams.npz").exists():
         _write(room, folder, every)
+    _ours(room, sketches, every, until)
+    budget = _budget(room, texts, sketches, sizes, until)
     for name in PEERS:
         if PEERS[name] not in without and not (room / name / "complete").exists():
             _peer(name, room, peers, until - time.monotonic())
-    _ours(room, sketches, every, until)
-    budget = _budget(room, texts, sketches, sizes, until)
     names = ["ours", *(name for name in PEERS if PEERS[name] not in without)]
-    found = {name: {s.name: _read(room / name / f"{s.name}.json") for s in every} for name in names}
-    return [_alarms(budget, found, every, sizes), _delays(found, every, sizes)]
+    found = {name: _kept(room / name, every) for name in names}
+    return [
+        _alarms(budget, found, every, sizes),
+        _delays({name: k for name, k in found.items() if _still(k, every)}, every, sizes),
+    ]
 
 
 def streams(texts: Texts, sizes: Sizes) -> list[Stream]:
     """Those that every detector sees."""
-    still = [quiet(texts, seed, sizes.prompts) for seed in range(sizes.quiet)]
-    return still + [changing(texts, c, s) for c in CHANGES for s in range(sizes.each)]
+    still = [quiet(texts, sizes.first + n, sizes.prompts) for n in range(sizes.quiet)]
+    return still + [changing(texts, c, sizes.first + n) for c in CHANGES for n in range(sizes.each)]
 
 
 def reference(stream: Stream) -> list[int]:
@@ -132,18 +139,13 @@ def _peer(name: str, room: Path, peers: Path | None, seconds: float) -> None:
     )
     if said.returncode != 0:
         raise BenchError(f"{name}: {said.stderr[-2000:]}")
-    if not (room / name / "complete").exists():
-        raise BenchError(f"{name} is not through yet: run the same again to go on ({room})")
 
 
 def _ours(room: Path, sketches: list[bytes], every: list[Stream], until: float) -> None:
     for stream in sorted(every, key=lambda stream: int(stream.name.rsplit(" ", 1)[1])):
         kept = room / "ours" / f"{stream.name}.json"
-        if not kept.exists():
-            if time.monotonic() > until:
-                raise BenchError(f"ours is not through yet: run the same again to go on ({room})")
-            kept.parent.mkdir(exist_ok=True)
-            kept.write_text(json.dumps(ours.records(sketches, stream, REFERENCE)))
+        if not kept.exists() and time.monotonic() < until:
+            _write_json(kept, ours.records(sketches, stream, REFERENCE))
 
 
 def _budget(
@@ -151,21 +153,33 @@ def _budget(
 ) -> list[dict[str, Any]]:
     """The fleet: every stream a tenant of one platform that grants one false alarm a week."""
     found = []
-    for seed in range(sizes.budget):
-        kept = room / "fleet" / f"{seed}.json"
-        if not kept.exists():
-            if time.monotonic() > until:
-                raise BenchError(f"the fleet is not through yet: run the same again ({room})")
-            kept.parent.mkdir(exist_ok=True)
-            stream = quiet(texts, 1000 + seed, sizes.prompts)
-            kept.write_text(json.dumps(ours.alarms(sketches, stream, REFERENCE, sizes.budget)))
-        found.append(json.loads(kept.read_text()))
+    for number in range(sizes.budget):
+        kept = room / "fleet" / f"{number}.json"
+        if not kept.exists() and time.monotonic() < until:
+            stream = quiet(texts, sizes.first + 1000 + number, sizes.prompts)
+            _write_json(kept, ours.alarms(sketches, stream, REFERENCE, sizes.budget))
+        if kept.exists():
+            found.append(json.loads(kept.read_text()))
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(path.read_text())
-    return kept
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all: a run may be cut anywhere."""
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value))
+    partial.rename(path)
+
+
+def _kept(folder: Path, every: list[Stream]) -> dict[str, dict[str, Any]]:
+    """What a detector said of each stream that it has been run on."""
+    paths = {stream.name: folder / f"{stream.name}.json" for stream in every}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def _still(kept: dict[str, dict[str, Any]], every: list[Stream]) -> list[list[list[float]]]:
+    """The records of streams without a change, by which a threshold is set."""
+    return [kept[s.name]["records"] for s in every if s.changed is None and s.name in kept]
 
 
 def threshold(records: list[list[list[float]]]) -> float:
@@ -188,35 +202,38 @@ def _delays(
     found: dict[str, dict[str, dict[str, Any]]], every: list[Stream], sizes: Sizes
 ) -> Report:
     report = Report(
-        f"Prompts from a change to the alarm, median (share missed within {AFTER})",
-        f"{len(KINDS)} kinds of text; thresholds: an alarm on 1 in {RARE} of {sizes.quiet} "
-        f"streams of {sizes.prompts} prompts; {sizes.each} streams a line",
+        f"Prompts from a change to the alarm: median [95 % interval] (missed within {AFTER})",
+        f"{len(KINDS)} kinds of text; thresholds: an alarm on 1 in {RARE} of the streams of "
+        f"{sizes.prompts} prompts without a change",
         ("change", *(LABELS[name] for name in found)),
     )
-    levels = {
-        name: threshold([kept[s.name]["records"] for s in every if s.changed is None])
-        for name, kept in found.items()
-    }
-    table: dict[str, dict[str, tuple[float, float]]] = {}
+    still = {name: _still(kept, every) for name, kept in found.items()}
+    levels = {name: threshold(records) for name, records in still.items()}
+    delays: dict[str, dict[str, list[float]]] = {}
     for change in CHANGES:
         those = [s for s in every if s.name.startswith(f"{change} ")]
-        table[change] = {}
-        for name, kept in found.items():
-            delays = []
-            for stream in those:
-                assert stream.changed is not None
-                said = delay(
-                    kept[stream.name]["records"], levels[name], stream.changed - stream.first
-                )
-                delays.append(MISSED if said is None else said)
-            missed = sum(d == MISSED for d in delays) / len(delays)
-            table[change][name] = (statistics.median(delays), missed)
-        report.add(change, *(_cell(*table[change][name]) for name in found))
+        delays[change] = {
+            name: [_delay(kept[s.name], levels[name], s) for s in those if s.name in kept]
+            for name, kept in found.items()
+        }
+        report.add(change, *(_cell(each) for each in delays[change].values()))
+    report.add("without a change", *(f"{len(each)} streams" for each in still.values()))
     report.add("CPU µs a prompt", *(_microseconds(kept) for kept in found.values()))
-    report.figures = {"delays": table, "levels": levels}
-    peers = [name for name in found if name != "ours"]
-    if peers:
-        ratios = {c: min(t[p][0] for p in peers) / max(t["ours"][0], 1) for c, t in table.items()}
+    report.figures = {"delays": delays, "levels": levels}
+    report.judge(
+        "every detector was run on every stream (else: run the same again to go on)",
+        all(len(kept) == len(every) for kept in found.values()),
+    )
+    middle = {
+        change: {name: statistics.median(each) for name, each in those.items() if each}
+        for change, those in delays.items()
+    }
+    ratios = {
+        change: min(value for name, value in those.items() if name != "ours") / max(ours, 1)
+        for change, those in middle.items()
+        if (ours := those.get("ours")) is not None and len(those) > 1
+    }
+    if ratios:
         slower = [change for change, ratio in ratios.items() if ratio < 1]
         report.judge(f"as fast as the best peer in each kind (slower: {slower})", not slower)
         median = statistics.median(ratios.values())
@@ -226,8 +243,37 @@ def _delays(
     return report
 
 
-def _cell(middle: float, missed: float) -> str:
-    return f"{'never' if middle >= MISSED else f'{middle:.0f}'} ({missed:.0%})"
+def _delay(kept: dict[str, Any], level: float, stream: Stream) -> float:
+    assert stream.changed is not None
+    said = delay(kept["records"], level, stream.changed - stream.first)
+    return MISSED if said is None else said
+
+
+def _cell(delays: list[float]) -> str:
+    if not delays:
+        return "–"
+    low, high = median_interval(delays)
+    missed = sum(each == MISSED for each in delays)
+    return (
+        f"{_said(statistics.median(delays))} [{_said(low)}–{_said(high)}] "
+        f"({missed} of {len(delays)})"
+    )
+
+
+def _said(delay: float) -> str:
+    return "never" if delay >= MISSED else f"{delay:.0f}"
+
+
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """The two of `values` between which the median lies with 95 % at least; the smallest and the
+    largest when there are too few for that. By the binomial distribution, whatever theirs is."""
+    size = len(values)
+    tail, cut = 0.5**size, 0
+    while tail + math.comb(size, cut + 1) * 0.5**size <= 0.025:
+        cut += 1
+        tail += math.comb(size, cut) * 0.5**size
+    ordered = sorted(values)
+    return ordered[cut], ordered[-1 - cut]
 
 
 def _microseconds(kept: dict[str, dict[str, Any]]) -> str:
@@ -246,17 +292,15 @@ def _alarms(
         "setting, tenants on whom it goes off at all",
         ("", "tenants", "allowed", "alarms", "sustained"),
     )
-    weeks = statistics.mean(each["weeks"] for each in budget)
-    allowed = ours.BUDGET * (weeks + ours.AHEAD)
+    weeks = statistics.mean(each["weeks"] for each in budget) if budget else 0.0
+    allowed = ours.BUDGET * (weeks + ours.AHEAD) * len(budget) / sizes.budget
     crossed = sum(each["crossed"] for each in budget)
     sustained = sum(each["sustained"] for each in budget)
     report.add("ours", str(len(budget)), f"{allowed:.2f}", str(crossed), str(sustained))
-    still = [stream.name for stream in every if stream.changed is None]
     for name, (level, setting) in USUAL.items():
         if name in found:
-            off = sum(
-                any(value > level for _, value in found[name][each]["records"]) for each in still
-            )
+            still = _still(found[name], every)
+            off = sum(any(value > level for _, value in records) for records in still)
             report.add(f"{LABELS[name]}, {setting}", str(len(still)), "", str(off), "")
     report.figures = {"allowed": allowed, "crossed": crossed, "sustained": sustained}
     # An expectation is promised; one run shows a count, which may exceed it by its own chance.

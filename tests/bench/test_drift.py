@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.drift.run import delay, threshold
+from bench.drift.run import delay, median_interval, threshold
 from bench.drift.streams import AFTER, CHANGES, DAY, PER_DAY, changing, quiet
 from bench.drift.texts import GROUPS, KINDS, Texts
 
@@ -72,3 +72,10 @@ def test_a_delay_counts_from_the_change_and_an_alarm_before_it_is_none() -> None
     assert delay(points, 4.0, 60) == 0
     assert delay(points, 0.5, 40) is None
     assert delay(points, 9.0, 40) is None
+
+
+def test_a_medians_interval_leaves_out_the_ends_only_of_enough_values() -> None:
+    twelve = [float(n) for n in range(12)]
+    assert median_interval(twelve) == (2.0, 9.0)
+    assert median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
+    assert median_interval([7.0]) == (7.0, 7.0)

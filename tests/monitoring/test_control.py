@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+import json
+from typing import Any
 
-from monitoring.control import EVERY, Control
-from monitoring.drift import DriftSettings
+import numpy as np
+import pytest
+
+from monitoring.control import EVERY, Control, joined, parted
+from monitoring.drift import Detector, DriftSettings
+from monitoring.metrics import Metrics
 from monitoring.sketch import unpack
-from tests.monitoring.tickets import pool
+from registry import Registry
+from tests.monitoring.scene import Scene
+from tests.monitoring.tickets import pool, stream
 
 SETTINGS = DriftSettings(reference=40)
 BASELINE = np.stack([unpack(packed) for packed in pool()[:100]])
@@ -16,9 +23,9 @@ BASELINE = np.stack([unpack(packed) for packed in pool()[:100]])
 def test_a_stream_without_drift_raises_no_more_alarms_than_promised() -> None:
     alarms, promised = 0, 0.0
     for seed in range(12):
-        control = Control(SETTINGS, BASELINE, seed)
+        control = Control(SETTINGS, seed)
         for number in range(600 * EVERY):
-            control.see(number * 60.0, 0.5)
+            control.see(BASELINE, number * 60.0, 0.5)
         alarms += control.alarms
         promised += control.promised
     assert promised > 1.0
@@ -27,10 +34,94 @@ def test_a_stream_without_drift_raises_no_more_alarms_than_promised() -> None:
 
 def test_after_a_false_alarm_the_control_begins_anew_with_what_is_left_of_its_budget() -> None:
     generous = DriftSettings(reference=40, false_alarms_per_week=2000.0)
-    control = Control(generous, BASELINE, 3)
+    control = Control(generous, 3)
     before = 0.0
     for number in range(300 * EVERY):
-        control.see(number * 60.0, 1.0)
+        control.see(BASELINE, number * 60.0, 1.0)
         assert control.promised >= before
         before = control.promised
     assert 1 < control.alarms <= control.promised
+
+
+def _again(control: Control, settings: DriftSettings, baseline: Any) -> Control:
+    """As after a restart."""
+    state, packed = control.dump()
+    return Control.load(settings, json.loads(json.dumps(state)), packed, baseline)
+
+
+def test_cut_anywhere_and_resumed_it_counts_the_same() -> None:
+    generous = DriftSettings(reference=40, false_alarms_per_week=2000.0)
+    whole, resumed = Control(generous, 3), Control(generous, 3)
+    for number in range(200 * EVERY):
+        whole.see(BASELINE, number * 60.0, 1.0)
+        resumed.see(BASELINE, number * 60.0, 1.0)
+        if number % 301 == 0:
+            resumed = _again(resumed, generous, BASELINE)
+    assert whole.alarms > 0
+    assert resumed.dump() == whole.dump()
+
+
+def test_over_another_reference_it_begins_anew_and_keeps_its_counts() -> None:
+    control = Control(SETTINGS, 5)
+    for number in range(60 * EVERY):
+        control.see(BASELINE, number * 60.0, 1.0)
+    resumed, promised = _again(control, SETTINGS, None), control.promised
+    other = BASELINE[::-1].copy()
+    for number in range(60 * EVERY, 90 * EVERY):
+        control.see(other, number * 60.0, 1.0)
+        resumed.see(other, number * 60.0, 1.0)
+    assert control.promised > promised > 0
+    assert resumed.dump() == control.dump()
+
+
+def test_what_is_kept_of_a_tenant_and_held_in_memory_fits_in_256_kib() -> None:
+    settings = DriftSettings()
+    detector, control = Detector(settings, seed=1), Control(settings, 2)
+    for number, packed in enumerate(stream(5, settings.reference + settings.bag)):
+        detector.see(packed, number * 60.0)
+        if detector.baseline is not None:
+            control.see(detector.baseline, number * 60.0, 1.0)
+    (state, arrays), (control_state, control_arrays) = detector.dump(), control.dump()
+    row = joined(arrays, control_arrays)
+    assert parted(row) == control_arrays
+    assert Detector.load(settings, state, row).dump() == (state, arrays)
+    held = sum(_held([detector, control]).values())
+    assert 128 * 1024 < held <= 256 * 1024  # more than the bag alone: nothing was overlooked
+    assert len(row) + len(json.dumps([state, control_state])) <= 256 * 1024
+
+
+def _held(things: list[Any]) -> dict[int, int]:
+    """Bytes of all arrays that are reached from `things`, each once, by the identity of each."""
+    sizes: dict[int, int] = {}
+    while things:
+        thing = things.pop()
+        if isinstance(thing, np.ndarray):
+            while isinstance(thing.base, np.ndarray):
+                thing = thing.base
+            sizes[id(thing)] = thing.nbytes
+        elif isinstance(thing, list | tuple):
+            things += thing
+        elif type(thing).__module__.startswith("monitoring."):
+            things += vars(thing).values()
+    return sizes
+
+
+def test_what_was_counted_shows_again_after_a_restart_and_goes_on(
+    sqlite_registry: Registry,
+) -> None:
+    scene = Scene(sqlite_registry)
+    scene.controller.tick()
+    scene.send(stream(1, 1000))
+    scene.controller.tick()
+    before = scene.gauge("drift_control_promised_total")
+    scene.metrics = Metrics()
+    scene.controller = scene.new_controller()
+    scene.controller.startup()
+    assert before is not None and before > 0
+    assert scene.gauge("drift_control_promised_total") == pytest.approx(before)
+    scene.controller.tick()
+    assert scene.gauge("drift_control_promised_total") == pytest.approx(before)
+    scene.send(stream(2, 100))
+    scene.controller.tick()
+    after = scene.gauge("drift_control_promised_total")
+    assert after is not None and after > before

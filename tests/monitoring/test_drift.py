@@ -116,6 +116,32 @@ def test_cut_anywhere_and_resumed_it_tells_the_same(
     assert resumed.dump() == whole.dump()
 
 
+def _ranks_of_ties(seed: int, cut: int | None = None) -> list[float]:
+    """The evidence while every prompt looks like every other one, so that chance ranks them."""
+    settings = DriftSettings(reference=40, repeats=0)
+    detector = Detector(settings, seed=seed)
+    found = []
+    for number in range(120):
+        if number == cut:
+            detector = Detector.load(settings, *detector.dump())
+        detector.see(pool()[0], float(number))
+        found.append(detector.statistic)
+    return found
+
+
+def test_detectors_of_other_seeds_break_ties_each_in_their_own_way() -> None:
+    one, two = _ranks_of_ties(1), _ranks_of_ties(2)
+    assert one != two
+    assert _ranks_of_ties(1, cut=90) == one
+
+
+def test_a_state_without_a_seed_is_read_as_of_the_seed_that_all_had() -> None:
+    before = _run(Detector(_SMALL), stream(7, 60))
+    state, arrays = before.dump()
+    kept = {key: value for key, value in state.items() if key != "seed"} | {"format": 2}
+    assert Detector.load(_SMALL, kept, arrays).dump() == (state, arrays)
+
+
 def test_a_state_of_another_format_is_refused() -> None:
     state, arrays = Detector(_SMALL).dump()
     with pytest.raises(ValueError, match="take a new reference"):
