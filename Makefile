@@ -25,7 +25,7 @@ up: $(READY) ## the platform, left running, with the demo's tenants if the demo 
 	$(BIN)/switchyard up --demo
 
 test: $(READY) $(CLIENTS)/.ready ## every test, real vLLM, PostgreSQL and training included
-	$(BIN)/python -m pytest -n 2 --dist loadfile  # two at once; a file's tests share its engine
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # two at once; a file's tests share its engine
 
 clients: $(CLIENTS)/.ready ## the environment of the clients that tests run: openai 2.x, LangChain, LiteLLM
 
