@@ -6,6 +6,7 @@ Ends with 1 when something that was to hold did not, with 2 when a benchmark cou
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,8 @@ def _fairness(chosen: argparse.Namespace) -> list[Report]:
 
 
 def _methods(_: argparse.Namespace) -> list[Report]:
+    # Before torch is there: threads that wait must not spin, or little else on these cores gets on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench import methods
 
     return methods.main()

@@ -22,6 +22,8 @@ import pytest
 from registry import Registry
 from registry.database import Database
 
+# Before torch is there: of two processes of tests none may spin on a core that the other wants.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 LONGEST = (
     "end_to_end/test_demo.py",
@@ -30,7 +32,7 @@ LONGEST = (
     "train/test_methods.py",
     "monitoring/test_months.py",
 )
-"""Files that take minutes: begun first, so that of two processes none ends long before the other."""
+"""Files that take minutes: begun first, so that both processes end together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
