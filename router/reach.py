@@ -28,7 +28,7 @@ from router.errors import (
 )
 from router.refusals import blames_request, refuse
 from router.replicas import Replicas
-from router.select import CANARY, LIVE, Target, choose, select
+from router.select import CANARY, CONTROL, LIVE, Target, choose, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
 from router.station import Crowded, EngineGone, Station, WaitedTooLong, weighted
@@ -108,6 +108,11 @@ class Reach:
 
     async def _in_order(self, call: Call, target: Target, request: Request) -> Reached:
         version, call.role = choose(target, call.key)
+        if call.role == CONTROL:
+            try:
+                return await self._on_replicas(call, target, request, None, "")
+            except (_Unserved, EngineFailed, EngineUnavailable):
+                version, call.role = target.version, LIVE  # whom the client asked for: no fallback
         reason, retry_after_s = "", None
         if target.version is None and not target.wants_base:
             reason = fallback.NO_LIVE_VERSION

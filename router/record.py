@@ -23,7 +23,7 @@ from router import said
 from router.budget import Budget
 from router.call import Call
 from router.said import Said
-from router.select import SHADOW
+from router.select import CONTROL, SHADOW
 from router.settings import RouterSettings
 
 Sketch = Callable[[object], bytes]
@@ -64,7 +64,7 @@ class Records:
             digest=version.digest if version else None,
             served=call.served,
             fallback=call.fallback,
-            role=call.role if version else "",
+            role=call.role if version or call.role == CONTROL else "",
             shadow_of=call.shadow_of,
             queue_ms=call.queued_s * 1000,
             engine_id=call.engine.id,
@@ -95,9 +95,10 @@ class Records:
         assert call.tenant and call.target
         form = None
         if call.target.adapter is not None:
-            form = self._formats.of(call.tenant.name, call.target.adapter, call.version)
+            judged_as = call.target.version if call.role == CONTROL else call.version
+            form = self._formats.of(call.tenant.name, call.target.adapter, judged_as)
         signals = observe(answer.text, form, whole=not call.cut)
-        if call.role != SHADOW:
+        if call.role not in (SHADOW, CONTROL):
             self._metrics.answers.count(call.tenant.name, signals)
         return signals
 
