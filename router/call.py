@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from registry.exchanges import CONTROL
 from registry.tenants import Tenant
 from registry.versions import Version
 from router.admission import Admission
 from router.answer import Outcome
 from router.errors import Headers
-from router.select import CANARY, CONTROL, Target
+from router.select import CANARY, Target
 from router.traceparent import Trace
 from router.view import Replica
 

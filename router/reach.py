@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from registry.exchanges import CONTROL
 from registry.versions import Version
 from router import fallback
 from router.answer import Names, engine_error
@@ -28,7 +29,7 @@ from router.errors import (
 )
 from router.refusals import blames_request, refuse
 from router.replicas import Replicas
-from router.select import CANARY, CONTROL, LIVE, Target, choose, select
+from router.select import CANARY, LIVE, Target, choose, select
 from router.settings import RouterSettings
 from router.snapshots import Snapshots
 from router.station import Crowded, EngineGone, Station, WaitedTooLong, weighted

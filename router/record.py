@@ -18,12 +18,13 @@ from monitoring.metrics import Metrics
 from monitoring.redaction import redacted, redacted_json
 from monitoring.signals import Format, Signals, observe
 from registry import Registry
+from registry.exchanges import CONTROL
 from registry.versions import Version
 from router import said
 from router.budget import Budget
 from router.call import Call
 from router.said import Said
-from router.select import CONTROL, SHADOW
+from router.select import SHADOW
 from router.settings import RouterSettings
 
 Sketch = Callable[[object], bytes]

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from registry.aliases import Alias
+from registry.exchanges import CONTROL
 from registry.tenants import Tenant
 from registry.versions import Version
-from router.select import CANARY, CONTROL, LIVE, Target, choose
+from router.select import CANARY, LIVE, Target, choose
 from tests.fake_engine import FakeEngine
 from tests.router.conftest import BASE, Running, World, until
 from tests.router.test_canary import ask, canary
