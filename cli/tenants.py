@@ -30,6 +30,11 @@ Rollout = typer.Option(
     help="How what was retrained by itself takes over: staged (shadow, canary) or direct."
 )
 AutoRetrain = typer.Option(help="Train again by itself when traffic drifted.")
+ControlShare = typer.Option(
+    help="Share of conversations that the base answers, to see whether adapters still help.",
+    min=0.0,
+    max=0.5,
+)
 
 
 def attach(app: typer.Typer) -> None:
@@ -50,6 +55,7 @@ def create(
     auto_promote: Annotated[bool, AutoPromote] = True,
     auto_retrain: Annotated[bool, AutoRetrain] = True,
     rollout: Annotated[str, Rollout] = "staged",
+    control_share: Annotated[float, ControlShare] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant (and the registry, if this home has none yet)."""
@@ -65,6 +71,7 @@ def create(
             auto_promote=auto_promote,
             auto_retrain=auto_retrain,
             rollout=rollout,
+            control_share=control_share,
         )
     if as_json:
         render.emit(shown(made))
@@ -111,6 +118,7 @@ def update(
     auto_promote: Annotated[bool | None, AutoPromote] = None,
     auto_retrain: Annotated[bool | None, AutoRetrain] = None,
     rollout: Annotated[str | None, Rollout] = None,
+    control_share: Annotated[float | None, ControlShare] = None,
     default_alias: Annotated[
         str | None, typer.Option(help="What a request without `model` means.")
     ] = None,
@@ -127,6 +135,7 @@ def update(
         "auto_promote": auto_promote,
         "auto_retrain": auto_retrain,
         "rollout": rollout,
+        "control_share": control_share,
         "default_alias": default_alias,
     }
     changes = {

@@ -1,14 +1,14 @@
 """A mean of numbers from 0 to 1 with an interval that may be looked at all the time.
 
-For each m of a grid gamblers bet that the mean is not m, by products of 1 + λ(x - m): where it is m,
-they gain nothing on average, so with a chance of at most α one of them is ever 1/α times as rich as
-at the start, and then m is out (Waudby-Smith and Ramdas, "Estimating means of bounded random
+For each m of a grid gamblers bet that the mean is not m, by products of 1 + λ(x - m): where it is
+m, they gain nothing on average, so with a chance of at most α one of them is ever 1/α times as rich
+as at the start, and then m is out (Waudby-Smith and Ramdas, "Estimating means of bounded random
 variables by betting", 2024).
 
-It is the mean of a quantity that stays as it is. So other bets begin anew every hundred numbers, and
-where what they leave possible is none of what the old ones do, the mean has changed, and the figure
-is of what came since (Shekhar and Ramdas, "Reducing sequential change detection to sequential
-estimation", 2023). Pure; bounded memory; goes on from what `dump` gives.
+It is the mean of a quantity that stays as it is. So other bets begin anew every hundred numbers,
+and where what they leave possible is none of what the old ones do, the mean has changed, and the
+figure is of what came since (Shekhar and Ramdas, "Reducing sequential change detection to
+sequential estimation", 2023). Pure; bounded memory; goes on from what `dump` gives.
 """
 
 from __future__ import annotations

@@ -14,10 +14,9 @@ from collections.abc import Callable
 
 import structlog
 
-from monitoring import standing
+from monitoring import evidence, standing
 from monitoring.forgetting import Forgetting
 from monitoring.metrics import JOB_STATES, Metrics
-from monitoring.powered import Estimate
 from monitoring.receipts import realised_gain
 from monitoring.retraining import Proposal, Retraining
 from monitoring.rollouts import Rollouts
@@ -171,7 +170,6 @@ class Controller:
         worst: dict[str, Watcher] = {}
         changed: dict[str, bool] = {}
         down: dict[str, bool] = {}
-        disliked: dict[str, Estimate] = {}
         pending: Counter[str] = Counter()
         for watcher in self._watchers.values():
             pending[watcher.tenant] += len(
@@ -182,10 +180,6 @@ class Controller:
             tenant = watcher.tenant
             changed[tenant] = changed.get(tenant, False) or watcher.integrity.changed
             down[tenant] = down.get(tenant, False) or watcher.worse is not None
-            said = watcher.powered.estimate()
-            most = disliked.setdefault(tenant, said)
-            if said.share is not None and (most.share is None or said.share > most.share):
-                disliked[tenant] = said
             other = worst.get(watcher.tenant)
             if other is None or _rank(watcher) > _rank(other):
                 worst[watcher.tenant] = watcher
@@ -197,7 +191,7 @@ class Controller:
             self._metrics.pipeline_changed.labels(tenant).set(changed[tenant])
             self._metrics.quality_down.labels(tenant).set(down[tenant])
             self._metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
-        standing.show_disliked(self._metrics, disliked)
+        evidence.show(self._metrics, self._watchers.values())
         for tenant, count in pending.items():
             self._metrics.corrections_pending.labels(tenant).set(count)
 

@@ -88,6 +88,7 @@ def _of(
         Line("prompts", _prompts(watcher, settings)),
         *_answers(watcher),
         Line("dislike", _dislike(watcher)),
+        *_against_base(watcher),
         Line("corrections", f"{len(corrections)} that no training has used"),
     ]
     if situation.failures:
@@ -117,6 +118,26 @@ def _prompts(watcher: Watcher, settings: ControllerSettings) -> str:
     if detector.crossed_at is not None:
         return f"may have changed: {figures}"
     return f"as they were after the promotion: {figures}"
+
+
+def _against_base(watcher: Watcher) -> list[Line]:
+    stopped = watcher.stopped
+    return [
+        Line(
+            f"base, {channel} answers",
+            f"{100 * figures['lately']:+.1f} points of late, {100 * figures['advantage']:+.1f} "
+            f"({100 * figures['low']:+.0f} to {100 * figures['high']:+.0f}) by "
+            f"{figures['pairs']} pairs: "
+            + (
+                "the adapter no longer helps"
+                if figures["helped"] and stopped
+                else "the adapter helps"
+                if figures["helped"]
+                else "no help has shown here"
+            ),
+        )
+        for channel, figures in watcher.advantage.evidence().items()
+    ]
 
 
 def _dislike(watcher: Watcher) -> str:

@@ -63,6 +63,14 @@ class LoopMetrics:
             "Share of the live version's answers that people would call bad, with its interval",
             tenant, Bound("bound", 0, known=BOUNDS),
         )  # fmt: skip
+        self.advantage = gauge(
+            "adapter_advantage_ratio",
+            "The base's share of bad answers less the adapter's, with its interval",
+            tenant, Bound("bound", 0, known=BOUNDS),
+        )  # fmt: skip
+        self.stopped = gauge(
+            "adapter_stopped_helping", "1 while the base does as well as an adapter", tenant
+        )
         self.live_since = gauge(
             "version_live_timestamp_seconds", "When the version that an alias serves went live",
             tenant, alias, version,
@@ -72,7 +80,7 @@ class LoopMetrics:
                            engine)  # fmt: skip
         self.per_tenant: tuple[Family[Gauge], ...] = (
             self.versions, self.verdicts, self.receipts, self.gain_expected, self.gain_realised,
-            self.quality, self.judged, self.disliked, self.live_since,
+            self.quality, self.judged, self.disliked, self.advantage, self.stopped, self.live_since,
         )  # fmt: skip
 
     def forget_engine(self, engine: str) -> None:

@@ -153,7 +153,7 @@ class Powered:
         self._useful = [*state["useful"]]
         self._harm = Tracked(_WAYS, state["harm"])
 
-    def _weights(self) -> _Array:
+    def _weights(self) -> NDArray[np.float64]:
         """Of each sign, 0 or more, 1 together at most: so a prediction is from 0 to 1."""
         found = np.linalg.solve(self._gram + _RIDGE * np.eye(self._signs), self._cross)
         found = np.maximum(found, 0.0)

@@ -185,6 +185,7 @@ class Retraining:
         return (
             watcher.drifted
             or watcher.worse is not None
+            or watcher.stopped is not None
             or watcher.integrity.changed
             or bool(asks)
             or self._base(watcher) not in (None, adapter.base)
@@ -207,6 +208,9 @@ class Retraining:
         said = watcher.powered.evidence()
         if said:
             found["disliked"] = said
+        against = watcher.advantage.evidence()
+        if against:
+            found["against_base"] = against
         if watcher.integrity.changed:
             found["pipeline"] = watcher.integrity.what
         return found

@@ -238,6 +238,14 @@ def alerts() -> list[Alert]:
             "More of them are out of form, refuse, or are disliked than just after the promotion.",
         ),
         Alert(
+            "SwitchyardAdapterStoppedHelping",
+            "switchyard_adapter_stopped_helping == 1",
+            "0m",
+            "ticket",
+            "An adapter of {{ $labels.tenant }} is no better than its base any more",
+            "The base, which answers a share as a control, gives no more bad answers than it does.",
+        ),
+        Alert(
             "SwitchyardJobsWait",
             'max(switchyard_jobs{state="queued"}) > 0'
             ' and (max(switchyard_jobs{state="running"}) or vector(0)) == 0',

@@ -18,6 +18,8 @@ class Situation:
     """Sustained, and no broken pipeline."""
     worse: str | None = None
     """The channel of harm in which answers got worse."""
+    stopped: str | None = None
+    """The channel of harm in which the base was worse than the adapter, and is no more."""
     asked_by: str | None = None
     """Who wants a retraining: a person, or an alert."""
     old_base: bool = False
@@ -108,6 +110,13 @@ def _trigger(situation: Situation, settings: ControllerSettings) -> _Trigger | N
         return _Trigger(
             "quality-down-with-corrections",
             f"more answers are {situation.worse} than just after the promotion, and {came}",
+            settings.min_corrections,
+        )
+    if situation.stopped is not None:
+        return _Trigger(
+            "stopped-helping",
+            f"the base gives no more {situation.stopped} answers than the adapter any more, "
+            f"and {came}",
             settings.min_corrections,
         )
     if 0 < settings.retrain_age_s <= situation.age_s:

@@ -45,6 +45,7 @@ def situation_of(
     return Situation(
         drift=watcher.drifted,
         worse=watcher.worse,
+        stopped=watcher.stopped,
         asked_by=_asked(receipts),
         old_base=base_of(registry, watcher.live) not in (None, adapter.base),
         age_s=age_s,

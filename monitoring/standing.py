@@ -4,12 +4,11 @@ receipts by tenant, what a retraining gained, what people say, what sits in whic
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from monitoring.interval import wilson
 from monitoring.loop_metrics import BOUNDS, VERDICTS, VERSION_STATES
 from monitoring.metrics import DECISION_KINDS, Metrics
-from monitoring.powered import Estimate
 from registry import Registry
 from registry.decisions import Decision
 from registry.versions import Version
@@ -81,16 +80,6 @@ def _show_quality(
             continue
         for bound, value in zip(BOUNDS, (interval[0], good / count, interval[1]), strict=True):
             metrics.loop.quality.labels(tenant, bound).set(value)
-
-
-def show_disliked(metrics: Metrics, tenants: Mapping[str, Estimate]) -> None:
-    """What people would call bad of each tenant's answers."""
-    for tenant, found in tenants.items():
-        for bound, value in zip(BOUNDS, (found.low, found.share, found.high), strict=True):
-            if value is None:
-                metrics.loop.disliked.forget(tenant=tenant, bound=bound)
-            else:
-                metrics.loop.disliked.labels(tenant, bound).set(value)
 
 
 def _show_residency(registry: Registry, metrics: Metrics) -> None:

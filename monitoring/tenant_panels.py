@@ -141,10 +141,15 @@ TENANT: Rows = (
             Panel(
                 "Broken pipeline, worse answers",
                 "1: your messages are built in an unusual way; answers are worse than just after "
-                "the promotion.",
+                "the promotion; the base does as well as an adapter that was better (where a "
+                "share of conversations goes to the base).",
                 (
                     ('max(switchyard_pipeline_changed{tenant="$tenant"})', "pipeline"),
                     ('max(switchyard_quality_down{tenant="$tenant"})', "answers"),
+                    (
+                        'max(switchyard_adapter_stopped_helping{tenant="$tenant"})',
+                        "no better than the base",
+                    ),
                 ),
             ),
         ),

@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 import structlog
 
 from monitoring import harms
+from monitoring.advantage import ADAPTER, BASE, Advantage
 from monitoring.control import Control, joined, parted
 from monitoring.drift import Detector
 from monitoring.integrity import WINDOW, Integrity
@@ -26,7 +27,8 @@ from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.aliases import Alias
 from registry.decisions import DriftState
-from registry.exchanges import Exchange
+from registry.exchanges import CONTROL, Exchange
+from registry.outcomes import Said
 
 log = structlog.get_logger("switchyard.controller")
 _DOUBTED = WINDOW + 10
@@ -58,6 +60,7 @@ class Watcher:
         self.integrity = Integrity(self._settings.reference)
         self.quality = Quality(self._settings.quality)
         self.powered = Powered(len(harms.SIGNS))
+        self.advantage = Advantage(self._settings.quality_margin)
         self.memory.pop("pipeline_at", None)
 
     @property
@@ -80,6 +83,11 @@ class Watcher:
     def worse(self) -> str | None:
         """The channel of harm in which answers got worse, and not for a broken pipeline."""
         return self.quality.down if self._sound(self.quality.since_down) else None
+
+    @property
+    def stopped(self) -> str | None:
+        """The channel of harm in which the base was worse and is no more, if in no other it is."""
+        return None if self.integrity.changed else self.advantage.stopped
 
     @property
     def pipeline_at(self) -> float | None:
@@ -123,11 +131,8 @@ class Watcher:
         )
         for word in said:
             self.memory["said"] = word.number
-            if word.digest == self.live and not self.integrity.changed:
-                for channel, harm in harms.of_feedback(word.rating, word.corrected):
-                    self.quality.see(channel, harm)
-                    if word.role in ("live", None):  # not of the time when it was on trial
-                        self.powered.hear(harm, None if word.role is None else harms.signs(word))
+            if not self.integrity.changed:
+                self._hear(word)
         if rows or said:
             self.save()
         return len(rows)
@@ -149,6 +154,7 @@ class Watcher:
                     "integrity": self.integrity.dump(),
                     "quality": self.quality.dump(),
                     "powered": self.powered.dump(),
+                    "advantage": self.advantage.dump(),
                 },
                 arrays=joined(arrays, control_arrays),
             )
@@ -161,6 +167,7 @@ class Watcher:
                 self.detector.forgive(_DOUBTED)
                 self.quality.forgive(_DOUBTED)
                 self.powered.forget_waiting()
+                self.advantage.forgive()
             else:
                 self.memory.pop("pipeline_at", None)
         if self.integrity.changed:
@@ -173,8 +180,26 @@ class Watcher:
         if row.digest == self.live and row.role == "live":
             for channel, harm in harms.of_exchange(row):
                 self.quality.see(channel, harm)
+                self.advantage.see(ADAPTER, channel, harm)
             if row.status < 400 and not row.fallback:
                 self.powered.see(harms.signs(row))
+        if row.role == CONTROL:
+            for channel, harm in harms.of_exchange(row):
+                self.advantage.see(BASE, channel, harm)
+
+    def _hear(self, word: Said) -> None:
+        since = self.memory.get("since")
+        asked_at = word.asked_at
+        if word.role == CONTROL and since is not None and (asked_at or 0.0) >= since:
+            for channel, harm in harms.of_feedback(word.rating, word.corrected):
+                self.advantage.see(BASE, channel, harm)
+        if word.digest != self.live:
+            return
+        for channel, harm in harms.of_feedback(word.rating, word.corrected):
+            self.quality.see(channel, harm)
+            if word.role in ("live", None):  # not of the time when it was on trial
+                self.powered.hear(harm, None if word.role is None else harms.signs(word))
+                self.advantage.see(ADAPTER, channel, harm)
 
     def _seed(self, of: object) -> int:
         """Each adapter's chances are its own, and the same after a restart."""
@@ -193,6 +218,8 @@ class Watcher:
         self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
         self.quality = Quality(self._settings.quality, row.state.get("quality"))
         self.powered = Powered(len(harms.SIGNS), row.state.get("powered"))
+        kept = row.state.get("advantage")
+        self.advantage = Advantage(self._settings.quality_margin, kept)
         try:
             self.detector = Detector.load(
                 self._settings.drift, row.state.get("detector", {}), row.arrays or b""

@@ -29,6 +29,8 @@ from registry.errors import NotFound
 from registry.names import new_id
 from registry.tenants import Tenant
 
+CONTROL = "control"
+"""`Exchange.role` of the base in an adapter's place, by `Tenant.control_share`."""
 _TEXT = JSON(none_as_null=True)
 """What is not kept is NULL, and not JSON's null: retention looks for what there is."""
 
@@ -39,7 +41,8 @@ class Exchange(Base):
     `served` is "adapter" or "base"; `fallback` the reason when the base (or an older version)
     answered instead of what was asked, else "". Times in milliseconds. `role` says what the version
     was for this request: "live", "canary", or "shadow" (then `shadow_of` is the id of the exchange
-    whose client got the real answer); "" for the base and for versions asked for by exact name.
+    whose client got the real answer); "control" for the base in an adapter's place to see whether
+    it helps; "" for the base otherwise, and for versions asked for by exact name.
     """
 
     __tablename__ = "exchanges"
@@ -296,11 +299,18 @@ class Exchanges:
         return row
 
     def corrections(self, tenant: str, adapter: str, unused: bool = True) -> list[Feedback]:
-        """Corrected examples with their prompts, oldest first; only those in no job if `unused`."""
-        query = select(Feedback).where(
-            Feedback.tenant == tenant,
-            Feedback.adapter == adapter,
-            Feedback.correction.is_not(None),
+        """Corrected examples with their prompts, oldest first; only those in no job if `unused`.
+        None of the control arm: what the base got wrong is nothing that the adapter has to learn.
+        """
+        query = (
+            select(Feedback)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(
+                Feedback.tenant == tenant,
+                Feedback.adapter == adapter,
+                Feedback.correction.is_not(None),
+                func.coalesce(Exchange.role, "") != CONTROL,
+            )
         )
         if unused:
             query = query.where(Feedback.used_in_job.is_(None))

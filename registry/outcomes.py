@@ -17,7 +17,7 @@ class Outcome:
     number: int
     digest: str | None
     role: str
-    """As `Exchange.role`: "live", "canary", "shadow" or ""."""
+    """As `Exchange.role`: "live", "canary", "shadow", "control" or ""."""
     fallback: str
     status: int
     valid: bool | None
@@ -43,6 +43,8 @@ class Said:
     repetition: float | None
     mean_logprob: float | None
     finish_reason: str | None
+    asked_at: float | None
+    """When it was asked for (seconds since the epoch)."""
 
 
 class Outcomes:
@@ -65,6 +67,7 @@ class Outcomes:
                 Exchange.repetition,
                 Exchange.mean_logprob,
                 Exchange.finish_reason,
+                Exchange.created_at,
             )
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
             .where(Feedback.number > number, Feedback.tenant == tenant, Feedback.adapter == adapter)

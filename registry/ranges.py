@@ -16,6 +16,7 @@ LARGEST = 2**31 - 1
 """The largest whole number of a column (PostgreSQL: INTEGER)."""
 LONGEST_WAIT_MS = 600_000
 LEAST_WEIGHT, LARGEST_WEIGHT = 0.01, 1000.0
+LARGEST_CONTROL = 0.5
 LATEST = 253_402_300_799
 """The end of the year 9999: milliseconds given as seconds lie beyond it."""
 LONGEST_TEXT = 200
@@ -32,6 +33,8 @@ def check_tenant(fields: Mapping[str, object]) -> None:
             check_whole(name, fields[name], 1, LARGEST)
     if "weight" in fields:
         check_number("weight", fields["weight"], LEAST_WEIGHT, LARGEST_WEIGHT)
+    if "control_share" in fields:
+        check_number("control_share", fields["control_share"], 0.0, LARGEST_CONTROL)
     for name in _SWITCHES:
         if name in fields and not isinstance(fields[name], bool):
             raise InvalidValue(name, fields[name], "true or false")

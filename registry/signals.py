@@ -25,7 +25,7 @@ class Window:
 
     digest: str | None
     role: str
-    """As `Exchange.role`: "live", "canary", "shadow" or ""."""
+    """As `Exchange.role`: "live", "canary", "shadow", "control" or ""."""
     requests: int
     errors: int
     """Of the requests, those with a status from 400 on; they are in no other figure but this."""

@@ -40,6 +40,8 @@ class Tenant(Base):
     rollout: Mapped[str] = mapped_column(default="staged", server_default="staged")
     """How a version that the loop trained takes another's place: "staged" (shadow, canary, live)
     or "direct". What people train or promote is always direct."""
+    control_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Share of an adapter's conversations that the base answers, to see whether it still helps."""
     cache_salt: Mapped[str] = mapped_column(default=lambda: secrets.token_hex(16))
     """Separates this tenant's prefix cache from everybody else's."""
 
@@ -102,6 +104,7 @@ class Tenants:
         auto_promote: bool = True,
         auto_retrain: bool = True,
         rollout: str = "staged",
+        control_share: float = 0.0,
     ) -> Tenant:
         """Raises InvalidName, InvalidValue, AlreadyExists."""
         check_name("tenant", name)
@@ -115,6 +118,7 @@ class Tenants:
             "auto_promote": auto_promote,
             "auto_retrain": auto_retrain,
             "rollout": rollout,
+            "control_share": control_share,
         }
         check_tenant(fields)
         tenant = Tenant(name=name, **fields)

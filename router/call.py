@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from registry.exchanges import CONTROL
 from registry.tenants import Tenant
 from registry.versions import Version
 from router.admission import Admission
@@ -43,7 +44,7 @@ class Call:
     completion_estimate: int = 0
     """The same of the answer."""
     role: str = ""
-    """What the version is for this request: router.select.LIVE, CANARY or SHADOW, or ""."""
+    """What answers for this request: router.select.LIVE, CANARY, SHADOW or CONTROL, or ""."""
     shadow_of: str | None = None
     """Of a shadow: the completion's id whose client got the real answer."""
     key: int = 0
@@ -116,8 +117,8 @@ class Call:
             if self.engine is not None:
                 headers.append((b"x-switchyard-version", self.served_name.encode()))
                 headers.append((b"x-switchyard-fallback", (self.fallback or "none").encode()))
-                if self.role == CANARY:
-                    headers.append((b"x-switchyard-role", b"canary"))
+                if self.role in (CANARY, CONTROL):
+                    headers.append((b"x-switchyard-role", self.role.encode()))
         return headers
 
 

@@ -173,7 +173,7 @@ class Completions:
     def _find_out(self, call: Call, target: Target, request: Request, scope: Scope) -> None:
         """What choosing a version and a replica goes by, as far as this request needs it."""
         said = header(scope, conversation.HEADER)
-        if target.canary is not None or target.shadow is not None:
+        if target.canary is not None or target.shadow is not None or target.control:
             assert target.alias is not None
             call.key = conversation.key(request.fields, said, target.alias.sticky, call.id)
         if len(self.reach.snapshots.view.ready) > 1:

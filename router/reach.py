@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from registry.exchanges import CONTROL
 from registry.versions import Version
 from router import fallback
 from router.answer import Names, engine_error
@@ -108,6 +109,11 @@ class Reach:
 
     async def _in_order(self, call: Call, target: Target, request: Request) -> Reached:
         version, call.role = choose(target, call.key)
+        if call.role == CONTROL:
+            try:
+                return await self._on_replicas(call, target, request, None, "")
+            except (_Unserved, EngineFailed, EngineUnavailable):
+                version, call.role = target.version, LIVE  # whom the client asked for: no fallback
         reason, retry_after_s = "", None
         if target.version is None and not target.wants_base:
             reason = fallback.NO_LIVE_VERSION

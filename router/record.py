@@ -19,6 +19,7 @@ from monitoring.metrics import Metrics
 from monitoring.redaction import redacted, redacted_json
 from monitoring.signals import Format, Signals, observe
 from registry import Registry
+from registry.exchanges import CONTROL
 from registry.versions import Version
 from router import said
 from router.budget import Budget
@@ -65,7 +66,7 @@ class Records:
             digest=version.digest if version else None,
             served=call.served,
             fallback=call.fallback,
-            role=call.role if version else "",
+            role=call.role if version or call.role == CONTROL else "",
             shadow_of=call.shadow_of,
             queue_ms=call.queued_s * 1000,
             engine_id=call.engine.id,
@@ -97,9 +98,10 @@ class Records:
         assert call.tenant and call.target
         form = None
         if call.target.adapter is not None:
-            form = self._formats.of(call.tenant.name, call.target.adapter, call.version)
+            judged_as = call.target.version if call.role == CONTROL else call.version
+            form = self._formats.of(call.tenant.name, call.target.adapter, judged_as)
         signals = observe(answer.text, form, whole=not call.cut)
-        if call.role != SHADOW:
+        if call.role not in (SHADOW, CONTROL):
             self._metrics.answers.count(call.tenant.name, signals)
         return signals
 

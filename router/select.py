@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.aliases import Alias
+from registry.exchanges import CONTROL
 from registry.tenants import Tenant
 from registry.versions import Version
 from router.errors import ModelNotFound
@@ -43,6 +44,8 @@ class Target:
     wait_ms: int = 0
     canary: Version | None = None
     shadow: Version | None = None
+    control: float = 0.0
+    """Share of conversations that the base answers although a version is live."""
 
     @property
     def wants_base(self) -> bool:
@@ -61,20 +64,24 @@ def select(tenant: Tenant, model: str | None, view: View) -> Target:
 
 
 LIVE, CANARY, SHADOW = "live", "canary", "shadow"
-"""What a version is for a request that came by an alias; "" for every other way."""
+"""What a version is for a request that came by an alias; "" for every other way. And CONTROL: the
+base in the place of a live version."""
 
 
 def choose(target: Target, key: int) -> tuple[Version | None, str]:
-    """The version that answers, and what it is: LIVE, CANARY or "".
+    """The version that answers, and what it is: LIVE, CANARY or ""; or None, which is CONTROL.
 
     `key`: 64 bits that are the same for all requests of a conversation (router/conversation.py).
-    As the weight grows, those who were with the canary stay with it.
+    As the weight grows, those who were with the canary stay with it, and those who are with the
+    base, at the other end, come last.
     """
     alias = target.alias
     if alias is None or target.version is None:
         return target.version, ""
     if target.canary is not None and key / 2**64 < alias.canary_weight:
         return target.canary, CANARY
+    if target.control and key / 2**64 >= 1 - target.control:
+        return None, CONTROL
     return target.version, LIVE
 
 
@@ -86,7 +93,7 @@ def _select(tenant: Tenant, model: str | None, view: View) -> Target:
         return Target(asked=base or "base", base=base)
     alias = snapshot.aliases.get((tenant.name, name))
     if alias is not None:
-        return _of_alias(name, alias, view)
+        return _of_alias(name, alias, view, tenant.control_share)
     version = snapshot.served.get(name) or view.fine_tuned.get(name)
     if version is not None and version.tenant == tenant.name and version.state in SERVABLE:
         return Target(
@@ -108,7 +115,7 @@ def _is_on_trial(version: Version) -> bool:
     return version.state in SERVABLE and bool(version.certificate)
 
 
-def _of_alias(name: str, alias: Alias, view: View) -> Target:
+def _of_alias(name: str, alias: Alias, view: View, control: float) -> Target:
     versions = view.snapshot.versions
     live = versions.get(alias.live) if alias.live else None
     previous = versions.get(alias.previous) if alias.previous else None
@@ -117,15 +124,17 @@ def _of_alias(name: str, alias: Alias, view: View) -> Target:
     canary = versions.get(alias.canary) if alias.canary and alias.canary_weight > 0 else None
     shadow = versions.get(alias.shadow) if alias.shadow and alias.shadow_share > 0 else None
     known = live or previous
+    base = base_of(known, view) if known else None
     return Target(
         asked=name,
         alias=alias,
         adapter=alias.adapter,
         version=live,
         previous=previous,
-        base=base_of(known, view) if known else None,
+        base=base,
         policy=alias.fallback,
         wait_ms=alias.wait_ms,
         canary=canary if canary is not None and _is_on_trial(canary) else None,
         shadow=shadow if shadow is not None and _is_on_trial(shadow) else None,
+        control=control if live is not None and base is not None else 0.0,
     )

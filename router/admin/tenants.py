@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from registry import Registry
-from registry.ranges import LARGEST, LARGEST_WEIGHT, LEAST_WEIGHT
+from registry.ranges import LARGEST, LARGEST_CONTROL, LARGEST_WEIGHT, LEAST_WEIGHT
 from registry.tenants import Tenant
 from router.admin.errors import answers, named_in_the_body
 from router.admin.fields import (
@@ -28,6 +28,8 @@ from router.admin.fields import (
 
 _Limit = Annotated[int, Field(ge=1, le=LARGEST), IsWhole]
 _Weight = Annotated[float, Field(ge=LEAST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False)]
+
+_Share = Annotated[float, Field(ge=0.0, le=LARGEST_CONTROL, allow_inf_nan=False)]
 
 Rollout = Literal["staged", "direct"]
 
@@ -49,6 +51,9 @@ class TenantShape(Shape):
     auto_retrain: bool = Field(description="Trained again by itself when traffic drifted.")
     rollout: Rollout = Field(
         description="How what was retrained by itself takes over: by shadow and canary, or at once."
+    )
+    control_share: float = Field(
+        description="Share of an adapter's conversations that the base answers, as a control."
     )
 
 
@@ -77,6 +82,7 @@ class NewTenant(Body):
     auto_promote: bool = True
     auto_retrain: bool = True
     rollout: Rollout = "staged"
+    control_share: _Share = 0.0
 
 
 class TenantChange(Body):
@@ -92,6 +98,7 @@ class TenantChange(Body):
     auto_promote: bool = Field(default_factory=left_out)
     auto_retrain: bool = Field(default_factory=left_out)
     rollout: Rollout = Field(default_factory=left_out)
+    control_share: _Share = Field(default_factory=left_out)
 
 
 def routes(registry: Registry) -> APIRouter:
@@ -163,4 +170,5 @@ def shape(tenant: Tenant) -> TenantShape:
         auto_promote=tenant.auto_promote,
         auto_retrain=tenant.auto_retrain,
         rollout=cast("Rollout", tenant.rollout),
+        control_share=tenant.control_share,
     )

@@ -18,7 +18,7 @@ Answer = tuple[float, tuple[float, float], bool]
 
 
 def _stream(
-    seed: int, harm: float, hit: float, *, speaks: float = 0.1, answers: int = 1200
+    seed: int, harm: float, hit: float, *, speaks: float = 0.1, answers: int = 800
 ) -> Iterator[Answer]:
     """The first sign shows in a share `hit` of bad answers and in 2 % of good ones; the second
     says nothing."""
@@ -43,7 +43,7 @@ def _width(powered: Powered) -> float:
     return found.high - found.low
 
 
-@pytest.mark.parametrize(("harm", "hit"), [(0.05, 0.9), (0.3, 0.9), (0.3, 0.02)])
+@pytest.mark.parametrize(("harm", "hit"), [(0.05, 0.9), (0.3, 0.9)])
 def test_the_truth_is_inside_at_all_times_in_19_of_20_streams(harm: float, hit: float) -> None:
     missed = 0
     for seed in range(20):
@@ -60,20 +60,20 @@ def test_the_truth_is_inside_at_all_times_in_19_of_20_streams(harm: float, hit: 
 
 def test_good_signs_make_it_narrower_than_words_alone() -> None:
     ratios = [
-        _width(_heard(_stream(seed, 0.3, 0.95)))
-        / _width(_heard(_stream(seed, 0.3, 0.95), with_signs=False))
-        for seed in range(6)
+        _width(_heard(_stream(seed, 0.3, 0.95, answers=1600)))
+        / _width(_heard(_stream(seed, 0.3, 0.95, answers=1600), with_signs=False))
+        for seed in range(3)
     ]
     assert float(np.mean(ratios)) < 0.85
 
 
 def test_signs_that_say_nothing_cost_next_to_nothing() -> None:
-    for seed in range(6):
+    for seed in range(4):
         with_signs = _width(_heard(_stream(seed, 0.3, 0.02)))
         assert with_signs <= _width(_heard(_stream(seed, 0.3, 0.02), with_signs=False)) * 1.15
 
 
-@pytest.mark.parametrize("before", [60, 400, 1500])
+@pytest.mark.parametrize("before", [60, 800])
 def test_after_a_change_the_figure_is_of_what_came_since(before: int) -> None:
     powered = Powered(1)
     for bad in (*np.zeros(before), *np.ones(300)):

@@ -250,6 +250,16 @@ CASES = [
         {},
     ),
     Case(
+        "the base does as well as the adapter",
+        {'switchyard_adapter_stopped_helping{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardAdapterStoppedHelping": 1},
+    ),
+    Case(
+        "an adapter that was retrained helps again",
+        {'switchyard_adapter_stopped_helping{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
         "jobs wait and none runs",
         {'switchyard_jobs{state="queued"}': "2x1000"},
         {"SwitchyardJobsWait": 1},
