@@ -202,7 +202,7 @@ def _delays(
     found: dict[str, dict[str, dict[str, Any]]], every: list[Stream], sizes: Sizes
 ) -> Report:
     report = Report(
-        f"Prompts from a change to the alarm: median [95 % interval] (missed within {AFTER})",
+        f"Prompts from a change to the alarm: median (95 % interval), missed within {AFTER}",
         f"{len(KINDS)} kinds of text; thresholds: an alarm on 1 in {RARE} of the streams of "
         f"{sizes.prompts} prompts without a change",
         ("change", *(LABELS[name] for name in found)),
@@ -254,14 +254,12 @@ def _cell(delays: list[float]) -> str:
         return "–"
     low, high = median_interval(delays)
     missed = sum(each == MISSED for each in delays)
-    return (
-        f"{_said(statistics.median(delays))} [{_said(low)}–{_said(high)}] "
-        f"({missed} of {len(delays)})"
-    )
+    middle = f"{_said(statistics.median(delays))} ({_said(low)}–{_said(high)})"
+    return f"{middle}, {missed} of {len(delays)}"
 
 
 def _said(delay: float) -> str:
-    return "never" if delay >= MISSED else f"{delay:.0f}"
+    return "never" if delay > AFTER else f"{delay:.0f}"
 
 
 def median_interval(values: list[float]) -> tuple[float, float]:
