@@ -11,12 +11,12 @@ from pathlib import Path
 
 from bench.report import Report, middle
 from bench.router.measure import Streams, Whole, require_tools, streams, whole
-from bench.router.targets import TENANTS, Target, targets
+from bench.router.targets import TENANTS, UNWATCHED, Target, targets
 
 CONNECTIONS = 64
 STREAMS, STREAMS_AT_ONCE = 600, 32
 WHERE = "routers on core 0, engine and load on core 1"
-EVERYTHING = frozenset({"litellm", "vllm-router"})
+EVERYTHING = frozenset({"litellm", "vllm-router", UNWATCHED})
 
 
 @dataclass
@@ -107,7 +107,7 @@ def memory(requests: int, *, access_log: bool) -> Report:
 def _report(seen: Sequence[Seen], access_log: bool) -> Report:
     by_name = {each.target.name: each for each in seen}
     columns = ["", f"req/s at {CONNECTIONS}", "of direct"]
-    others = [name for name in ("litellm", "vllm-router") if name in by_name]
+    others = [name for name in (UNWATCHED, "litellm", "vllm-router") if name in by_name]
     columns += [f"÷ {name}" for name in others]
     columns += [f"p99 at {CONNECTIONS}", "p50 at 1", "p99 at 1", "streams/s", "first p50",
                 "failed", "RSS MiB"]  # fmt: skip
@@ -145,6 +145,13 @@ def _judge(report: Report, by_name: dict[str, Seen]) -> None:
     report.judge(f"p50 at one connection ≤ 0.6 ms: {ours.p50_ms():.3f}", ours.p50_ms() <= 0.6)
     report.judge(f"RSS ≤ 150 MiB: {max(ours.rss_mib):.0f}", max(ours.rss_mib) <= 150)
     report.judge(f"nothing failed: {ours.failed()}", ours.failed() == 0)
+    if UNWATCHED in by_name:
+        # By round, since the two sides of a round had the same machine.
+        rounds = zip(ours.many, by_name[UNWATCHED].many, strict=True)
+        kept = middle([on.per_second / off.per_second for on, off in rounds])
+        report.judge(
+            f"with records, sketches and signals ≥ 0.97 of without: {kept:.3f}", kept >= 0.97
+        )
     if "vllm-router" in by_name:
         theirs = by_name["vllm-router"].streams_per_second()
         said = f"streams/s ≥ vllm-router's: {ours.streams_per_second():,.0f}, {theirs:,.0f}"

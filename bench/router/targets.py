@@ -20,6 +20,13 @@ ENGINE_KEY = "bench-engine-key"
 TENANTS = 8
 BASE = "base"
 ALIAS = "triage"
+UNWATCHED = "unwatched"
+"""Our router again, with as few records, sketches and signals as it can be told to make."""
+_FEWEST = {
+    "SWITCHYARD_ROUTER_RECORDS_PER_SECOND": "1",
+    "SWITCHYARD_ROUTER_SKETCHES_PER_SECOND": "1",
+    "SWITCHYARD_ROUTER_SIGNAL_BYTES": "0",
+}
 _START_S = 120.0
 
 
@@ -51,6 +58,9 @@ def targets(
         found = [Target("direct", backend, ("none",), BASE, None)]
         found.append(ours(folder, backend, access_log=access_log))
         stack.callback(_stop, found[-1])
+        if UNWATCHED not in without:
+            found.append(ours(folder, backend, access_log=access_log, watched=False))
+            stack.callback(_stop, found[-1])
         if "vllm-router" not in without:
             found.append(vllm_router(folder, backend, peers_folder))
             stack.callback(_stop, found[-1])
@@ -60,14 +70,18 @@ def targets(
         for target in found[1:]:
             assert target.child is not None
             path = "/health/liveliness" if target.name == "litellm" else "/health"
-            ready = "/ready" if target.name == "switchyard" else path
+            ready = "/ready" if target.name in ("switchyard", UNWATCHED) else path
             target.child.wait_for(target.url + ready, _START_S)
         yield found
 
 
-def ours(folder: Path, backend: str, *, access_log: bool, tenants: int = TENANTS) -> Target:
-    """Keys, aliases, limits (high, but counted), metrics, records and fairness are all on."""
-    home = folder / "home"
+def ours(
+    folder: Path, backend: str, *, access_log: bool, tenants: int = TENANTS, watched: bool = True
+) -> Target:
+    """Keys, aliases, limits (high, but counted), metrics, records and fairness are all on; records
+    unless it is not `watched`."""
+    called = "switchyard" if watched else UNWATCHED
+    home = folder / called
     home.mkdir()
     registry = Registry.open(f"sqlite:///{home}/registry.db", f"file://{home}/store", migrate=True)
     keys = []
@@ -99,10 +113,11 @@ def ours(folder: Path, backend: str, *, access_log: bool, tenants: int = TENANTS
     registry.close()
     port, metrics_port = free_ports(2)
     child = Child.start(
-        "switchyard",
+        called,
         [sys.executable, "-m", "cli.main", "router", "run"],
-        folder / "switchyard.log",
+        folder / f"{called}.log",
         environ=own_environ(
+            **({} if watched else _FEWEST),
             SWITCHYARD_HOME=str(home),
             SWITCHYARD_ENGINE_API_KEY=ENGINE_KEY,
             SWITCHYARD_ROUTER_PORT=str(port),
@@ -113,7 +128,7 @@ def ours(folder: Path, backend: str, *, access_log: bool, tenants: int = TENANTS
         ),
         core=ROUTER_CORE,
     )
-    return Target("switchyard", f"http://127.0.0.1:{port}", tuple(keys), ALIAS, child)
+    return Target(called, f"http://127.0.0.1:{port}", tuple(keys), ALIAS, child)
 
 
 def vllm_router(folder: Path, backend: str, peers_folder: Path) -> Target:
