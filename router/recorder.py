@@ -1,14 +1,16 @@
 """Recorder: exchanges, from requests that are over to rows in the registry, off their path.
 
 A queue bounded in length and bytes, written in batches by a thread. When the registry is away, slow
-or hangs, or there is more traffic than `records_per_second` (a row costs about what a request
-does), records are dropped and counted; requests never wait for them, and tokens are counted in
-metrics in any case. What a row holds of a call: router/record.py.
+or hangs, or there is more traffic than `records_per_second`, or the process is busy (a row costs
+about what a request does: router/leisure.py), records are dropped and counted; requests never wait
+for them, and tokens are counted in metrics in any case. What a row holds of a call:
+router/record.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from functools import partial
 
@@ -20,6 +22,7 @@ from registry import Registry
 from registry.errors import DatabaseUnavailable
 from router.budget import Budget
 from router.call import Call
+from router.leisure import Leisure
 from router.record import Records, Sketch
 from router.scribe import Busy, Scribe
 from router.settings import RouterSettings
@@ -39,6 +42,7 @@ class Recorder:
         self._metrics = metrics
         self._records = Records(settings, registry, metrics, sketch)
         self._budget = Budget(settings.records_per_second, settings.records_per_second)
+        self._leisure = Leisure(settings.records_per_second, settings.record_share)
         self._pending: deque[Call] = deque()
         self._held = 0
         """Bytes of text in what is pending or being written."""
@@ -88,6 +92,8 @@ class Recorder:
 
     async def tick(self) -> None:
         """One round of writing."""
+        rate = self._leisure.rate(time.monotonic(), time.process_time())
+        self._budget.rate = self._budget.burst = rate
         await self.flush()
 
     async def run(self) -> None:
@@ -121,6 +127,13 @@ class Recorder:
             self._failing = True
 
     def _add(self, batch: list[Call]) -> None:
+        began = time.thread_time()
+        try:
+            self._keep(batch)
+        finally:
+            self._leisure.spent(len(batch), time.thread_time() - began)
+
+    def _keep(self, batch: list[Call]) -> None:
         rows = [self._records.row(call) for call in batch]
         try:
             self._registry.exchanges.add(rows)
