@@ -21,6 +21,7 @@ from monitoring.receipts import realised_gain
 from monitoring.retraining import Proposal, Retraining
 from monitoring.rollouts import Rollouts
 from monitoring.settings import ControllerSettings
+from monitoring.situation import artifact_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
@@ -50,6 +51,7 @@ class Controller:
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
         self._controls: dict[tuple[str, str], tuple[int, float]] = {}  # (alarms, promised) counted
+        self._artifacts: dict[str, str | None] = {}  # what is wrong with a live digest
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
@@ -67,6 +69,10 @@ class Controller:
         aliases = self._registry.aliases.all()
         live = {(a.tenant, a.adapter) for a in aliases if a.live is not None}
         self._share = 1 / max(len(live), 1)
+        self._artifacts = {
+            version.digest: artifact_of(version)
+            for version in self._registry.versions.all(state="live")
+        }
         proposals: list[Proposal] = []
         for adapter in adapters:
             try:
@@ -102,6 +108,7 @@ class Controller:
         watcher.read(self._settings.read_limit, self._share)
         if watcher.live is None:
             return None
+        watcher.artifact = self._artifacts.get(watcher.live)
         if watcher.crossed and not watcher.memory.get("watched"):
             watcher.memory["watched"] = True
             self._retraining.record(watcher, "watch", "drift-crossed-threshold")

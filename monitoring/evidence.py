@@ -19,15 +19,18 @@ def show(metrics: Metrics, watchers: Iterable[Watcher]) -> None:
     disliked: dict[str, Estimate] = {}
     advantage: dict[str, dict[str, Any] | None] = {}
     stopped: dict[str, bool] = {}
+    artifact: dict[str, bool] = {}
     for watcher in watchers:
         if watcher.live is None:
             continue
         tenant = watcher.tenant
         disliked[tenant] = _worse(disliked.get(tenant), watcher.powered.estimate())
         advantage[tenant] = _less(advantage.get(tenant), watcher.advantage.best)
+        artifact[tenant] = artifact.get(tenant, False) or watcher.artifact is not None
         stopped[tenant] = stopped.get(tenant, False) or watcher.stopped is not None
     for tenant, found in disliked.items():
         metrics.loop.stopped.labels(tenant).set(stopped[tenant])
+        metrics.loop.artifact_changed.labels(tenant).set(artifact[tenant])
         figures = advantage[tenant] or {}
         for bound, share, less in zip(
             BOUNDS,

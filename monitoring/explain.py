@@ -11,11 +11,12 @@ from typing import Any
 from monitoring import retrain_set, words
 from monitoring.ruling import Ruling, rule
 from monitoring.settings import ControllerSettings
-from monitoring.situation import situation_of
+from monitoring.situation import artifact_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
 from registry.tenants import Tenant
+from registry.versions import Version
 
 _LATEST, _CLIENTS = 10, 3
 
@@ -69,6 +70,8 @@ def _of(
     if watcher.live is None:
         nothing = Line("live", "nothing yet: the controller looks once a version is live")
         return Explanation(adapter.name, [nothing], None, history)
+    version = registry.versions.get(watcher.live)
+    watcher.artifact = artifact_of(version)
     corrections = registry.exchanges.corrections(*names)
     kept = retrain_set.training_file(registry, tenant.name, watcher.live)
     situation = situation_of(
@@ -84,6 +87,7 @@ def _of(
     lines = [
         Line("live", served.get(watcher.live, watcher.live[:12])),
         Line("pipeline", _pipeline(watcher)),
+        Line("artifact", _artifact(version, now)),
         *_clients(watcher),
         Line("prompts", _prompts(watcher, settings)),
         *_answers(watcher),
@@ -100,6 +104,16 @@ def _pipeline(watcher: Watcher) -> str:
     if watcher.integrity.changed:
         return f"messages are built in another way than usual: {watcher.integrity.what}"
     return "as usual" if watcher.integrity.usual else "no usual way of building messages is known"
+
+
+def _artifact(version: Version, now: float) -> str:
+    again = version.certificate.get("again")
+    if again is None:
+        return "its canary prompts were not asked again since it was certified"
+    ago = f"{max(0.0, now - again['at']) / 60:.0f} minutes ago"
+    if again["passed"]:
+        return f"its canary prompts were answered as when it was certified, {ago}"
+    return f"its canary prompts were answered in another way, {ago}: {again['reason']}"
 
 
 def _clients(watcher: Watcher) -> list[Line]:

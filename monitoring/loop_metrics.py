@@ -71,6 +71,9 @@ class LoopMetrics:
         self.stopped = gauge(
             "adapter_stopped_helping", "1 while the base does as well as an adapter", tenant
         )
+        self.artifact_changed = gauge(
+            "artifact_changed", "1 while a live version's canary prompts get other answers", tenant
+        )
         self.live_since = gauge(
             "version_live_timestamp_seconds", "When the version that an alias serves went live",
             tenant, alias, version,
@@ -80,7 +83,8 @@ class LoopMetrics:
                            engine)  # fmt: skip
         self.per_tenant: tuple[Family[Gauge], ...] = (
             self.versions, self.verdicts, self.receipts, self.gain_expected, self.gain_realised,
-            self.quality, self.judged, self.disliked, self.advantage, self.stopped, self.live_since,
+            self.quality, self.judged, self.disliked, self.advantage, self.stopped,
+            self.artifact_changed, self.live_since,
         )  # fmt: skip
 
     def forget_engine(self, engine: str) -> None:

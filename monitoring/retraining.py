@@ -187,6 +187,7 @@ class Retraining:
             or watcher.worse is not None
             or watcher.stopped is not None
             or watcher.integrity.changed
+            or watcher.artifact is not None
             or bool(asks)
             or self._base(watcher) not in (None, adapter.base)
             or 0 < self._settings.retrain_age_s <= age
@@ -213,6 +214,9 @@ class Retraining:
             found["against_base"] = against
         if watcher.integrity.changed:
             found["pipeline"] = watcher.integrity.what
+        if watcher.artifact is not None:
+            found["artifact"] = watcher.artifact
+        found["changed"] = watcher.changed
         return found
 
     def _carry_out(self, watcher: Watcher) -> None:

@@ -230,6 +230,15 @@ def alerts() -> list[Alert]:
             "them to mend. Nothing is retrained meanwhile.",
         ),
         Alert(
+            "SwitchyardArtifactChanged",
+            "switchyard_artifact_changed == 1",
+            "0m",
+            "page",
+            "A live version of {{ $labels.tenant }} no longer answers as it was certified",
+            "Its canary prompts get other answers from an engine: another base or build, or files "
+            "that changed. Nothing is retrained meanwhile.",
+        ),
+        Alert(
             "SwitchyardQualityDown",
             "switchyard_quality_down == 1",
             "0m",

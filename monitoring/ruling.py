@@ -28,6 +28,8 @@ class Situation:
     """Of the live version, since it took over."""
     pipeline: str | None = None
     """How messages are built now, where they are not as usual."""
+    artifact: str | None = None
+    """What is wrong with the live version itself: its canary prompts get other answers."""
     can_go_back: bool = False
     """The live version took another's place a short while ago, which is still there."""
 
@@ -73,6 +75,12 @@ def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
             "pipeline-changed",
             f"messages are built in another way than usual ({situation.pipeline}): that is for "
             "whoever sends them to mend, and nothing to learn from",
+        )
+    if situation.artifact is not None and situation.asked_by is None:
+        return _hold(
+            "artifact-changed",
+            f"the live version is not answered as it was certified ({situation.artifact}): that is "
+            "for whoever runs the engines to mend, and no training mends it",
         )
     explained = situation.drift or situation.worse is None
     if not explained and situation.can_go_back and situation.auto_promote:

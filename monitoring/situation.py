@@ -11,6 +11,7 @@ from registry import Registry
 from registry.adapters import Adapter
 from registry.decisions import Decision
 from registry.tenants import Tenant
+from registry.versions import Version
 
 ON_ITS_WAY = ("candidate", "shadow", "canary")
 _LOOKED_AT = 200
@@ -49,6 +50,7 @@ def situation_of(
         asked_by=_asked(receipts),
         old_base=base_of(registry, watcher.live) not in (None, adapter.base),
         age_s=age_s,
+        artifact=watcher.artifact,
         pipeline=watcher.integrity.what if watcher.integrity.changed else None,
         can_go_back=went_before and age_s <= settings.probation_s,
         corrections=corrections,
@@ -65,6 +67,13 @@ def situation_of(
 def base_of(registry: Registry, digest: str) -> str | None:
     """The base that a version was trained for. Raises NotFound."""
     return registry.versions.get(digest).manifest.get("base")
+
+
+def artifact_of(version: Version) -> str | None:
+    """What is wrong with a live version by its canary prompts; None where nothing is, or they were
+    not asked again."""
+    again = version.certificate.get("again") or {"passed": True}
+    return None if again["passed"] else str(again["reason"])
 
 
 def _asked(receipts: Sequence[Decision]) -> str | None:

@@ -139,12 +139,14 @@ TENANT: Rows = (
                 unit="reqps",
             ),
             Panel(
-                "Broken pipeline, worse answers",
-                "1: your messages are built in an unusual way; answers are worse than just after "
-                "the promotion; the base does as well as an adapter that was better (where a "
+                "Broken pipeline, changed version, worse answers",
+                "1: your messages are built in an unusual way; the version answers its canary "
+                "prompts in another way than when it was certified; answers are worse than just "
+                "after the promotion; the base does as well as an adapter that was better (where a "
                 "share of conversations goes to the base).",
                 (
                     ('max(switchyard_pipeline_changed{tenant="$tenant"})', "pipeline"),
+                    ('max(switchyard_artifact_changed{tenant="$tenant"})', "version"),
                     ('max(switchyard_quality_down{tenant="$tenant"})', "answers"),
                     (
                         'max(switchyard_adapter_stopped_helping{tenant="$tenant"})',

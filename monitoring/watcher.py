@@ -47,6 +47,8 @@ class Watcher:
         self.cursor = 0
         self.memory: dict[str, Any] = {}
         """JSON: `live` digest, `since` (its promotion, seconds), `watched`, `held`, `pending`…"""
+        self.artifact: str | None = None
+        """What the live version's canary prompts say is wrong, as whoever looks has found it."""
         self.detector = Detector(settings.drift)
         self.control = Control(settings.drift, self._seed("control"))
         """A stream without drift, which begins once there is a reference to draw from."""
@@ -88,6 +90,16 @@ class Watcher:
     def stopped(self) -> str | None:
         """The channel of harm in which the base was worse and is no more, if in no other it is."""
         return None if self.integrity.changed else self.advantage.stopped
+
+    @property
+    def changed(self) -> list[str]:
+        """What changed since the promotion, of pipeline, artifact and traffic."""
+        found = {
+            "pipeline": self.integrity.changed,
+            "artifact": self.artifact is not None,
+            "traffic": self.crossed,
+        }
+        return [name for name, so in found.items() if so]
 
     @property
     def pipeline_at(self) -> float | None:

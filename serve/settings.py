@@ -218,3 +218,5 @@ class SwapSettings:
     heartbeat_max_age_s: float = field(default=15.0, metadata={"range": (0.1, 3600)})
     concurrency: int = field(default=4, metadata={"range": (1, 256)})
     """Probes in flight at one engine: its tenants' requests wait behind them."""
+    recheck_s: float = field(default=3600.0, metadata={"range": (0, 31_536_000)})
+    """Seconds until what is live is asked about its probes again (its canary prompts); 0: never."""

@@ -32,6 +32,7 @@ from registry.versions import Version
 from serve.certificate import Certificate
 from serve.client import AdapterUnavailable, EngineClient, EngineError, EngineFault
 from serve.inspection import Rejected, Transient, inspect, measure, name_refusal
+from serve.recheck import Recheck
 from serve.settings import SwapSettings
 
 _log = structlog.get_logger()
@@ -61,6 +62,7 @@ class Swapper:
         self._clock = clock
         self._clients: dict[tuple[str, str], EngineClient] = {}
         self._failed: set[str] = set()
+        self._recheck = Recheck(registry, settings, metrics, self._client_for, clock)
 
     async def startup(self) -> None:
         """Nothing to prepare: all state is in the registry."""
@@ -84,6 +86,7 @@ class Swapper:
             await self._consider_trial(digest, engines)
         for version in await self._candidates():
             await self._consider(version, engines)
+        await self._recheck.tick(engines, list(dict.fromkeys(a.live for a in aliases if a.live)))
 
     # Candidates
 

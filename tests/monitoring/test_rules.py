@@ -240,6 +240,16 @@ CASES = [
         {},
     ),
     Case(
+        "canary prompts get other answers",
+        {'switchyard_artifact_changed{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardArtifactChanged": 1},
+    ),
+    Case(
+        "canary prompts get the old answers again",
+        {'switchyard_artifact_changed{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
         "answers got worse",
         {'switchyard_quality_down{tenant="acme"}': "0x50 1x1000"},
         {"SwitchyardQualityDown": 1},

@@ -32,6 +32,7 @@ def _rule(situation: Situation, **change: Any) -> tuple[str, str]:
         ({"asked_by": "ada", "corrections": 0}, "asked"),
         ({"asked_by": "ada", "auto_retrain": False, "since_retrain_s": 1.0}, "asked"),
         ({"asked_by": "ada", "pipeline": "no user text"}, "asked"),
+        ({"asked_by": "ada", "artifact": "another base"}, "asked"),
     ],
 )
 def test_each_trigger_retrains_and_is_named(change: dict[str, Any], name: str) -> None:
@@ -48,6 +49,9 @@ def test_each_trigger_retrains_and_is_named(change: dict[str, Any], name: str) -
         ({"corrections": 39}, "waiting-for-corrections"),
         ({"since_retrain_s": 3599.0}, "cooldown"),
         ({"pipeline": "the system prompt is gone"}, "pipeline-changed"),
+        ({"artifact": "on engine-0: another base"}, "artifact-changed"),
+        ({"artifact": "another base", "pipeline": "no user text"}, "pipeline-changed"),
+        ({"artifact": "another base", "worse": "invalid", "can_go_back": True}, "artifact-changed"),
     ],
 )
 def test_each_obstacle_holds_and_is_named(change: dict[str, Any], name: str) -> None:
