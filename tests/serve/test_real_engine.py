@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -33,8 +35,8 @@ async def swapped(real: Real, folder: Path) -> Version:
     return await ticked(real, digest)
 
 
-async def ticked(real: Real, digest: str) -> Version:
-    swapper = Swapper(real.registry, real.swap, Metrics())
+async def ticked(real: Real, digest: str, clock: Callable[[], float] = time.time) -> Version:
+    swapper = Swapper(real.registry, real.swap, Metrics(), clock=clock)
     await swapper.tick()
     await swapper.shutdown()
     return real.registry.versions.get(digest)
@@ -52,6 +54,10 @@ async def test_an_adapter_is_found_by_name_and_computes_what_peft_computed(real:
     assert figures["parity_mean"] < 1e-4  # float32 on both sides
     assert figures["effect_mean"] > 0.5
     assert real.registry.aliases.get("acme", "triage").live == version.digest
+
+    later = await ticked(real, version.digest, clock=lambda: time.time() + 2 * real.swap.recheck_s)
+    assert later.certificate["again"]["passed"], "asked again, it computes the same"
+    assert later.certificate["again"]["engines"].keys() == version.certificate["engines"].keys()
 
 
 async def test_the_load_log_has_each_read_and_each_slot_filled(real: Real) -> None:
