@@ -1,22 +1,30 @@
-"""What the signals of an answer cost, and taking personal data out of one that is kept: µs each.
+"""What the signals of an answer cost, and what watching an exchange does: µs each.
 
-Ours alone, in this process: the thread that writes records pays for them, at most
-`records_per_second` times a second.
+Ours alone, in this process. The router's thread that writes records pays for signals and sketch, at
+most `records_per_second` times a second; the controller pays for the tests.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import time
 import timeit
 from collections.abc import Callable
 
 from bench.report import Report
+from monitoring.control import EVERY, Control
+from monitoring.drift import Detector, DriftSettings
+from monitoring.integrity import Integrity, layout
 from monitoring.redaction import redacted
 from monitoring.signals import Format, observe
+from monitoring.sketch import sketch
 from router.said import read
 
 CHARS = 500
+PROMPT_WORDS = 40
+_REFERENCE, _TURN = 200, 500
 _LETTER = (
     "The parcel left Leipzig on Monday and should be with you by Thursday at noon. If it is not "
     "there by then, please answer this mail and we will ask the carrier where it went, send you "
@@ -62,4 +70,43 @@ def main(rounds: int) -> list[Report]:
         report.add(name, f"{report.figures[name]:.0f}")
     first = next(iter(report.figures.values()))
     report.judge(f"{CHARS} characters of text in at most 50 µs: {first:.0f}", first <= 50)
-    return [report]
+    return [report, _exchange(rounds)]
+
+
+def _exchange(rounds: int) -> Report:
+    """All that watching one exchange takes, from its prompt and answer to the evidence."""
+    chance = random.Random(7)
+    words = _LETTER.split()
+    system = {"role": "system", "content": "Route the ticket to one label."}
+    prompts = [
+        [system, {"role": "user", "content": " ".join(chance.choices(words, k=PROMPT_WORDS))}]
+        for _ in range(_TURN * max(3, rounds) + _REFERENCE)
+    ]
+    sketches = [sketch(prompt) for prompt in prompts]
+    settings = DriftSettings(reference=_REFERENCE)
+    detector, control, integrity = Detector(settings), Control(settings, 1), Integrity(_REFERENCE)
+    for number, packed in enumerate(sketches[:_REFERENCE]):
+        detector.see(packed, float(number))
+    baseline = detector.baseline
+    assert baseline is not None
+    for number in range(EVERY * 2 * _REFERENCE):  # its own reference, and a bag to compare with
+        control.see(baseline, float(number), 0.1)
+    asked, seen = itertools.cycle(prompts), itertools.cycle(sketches[_REFERENCE:])
+    now = itertools.count(EVERY * 2 * _REFERENCE)
+    steps: dict[str, Callable[[], object]] = {
+        f"a sketch of {PROMPT_WORDS} words": lambda: sketch(next(asked)),
+        "how its messages are built": lambda: integrity.see(layout(next(asked))),
+        "the drift test": lambda: detector.see(next(seen), float(next(now)), 0.1),
+        "the stream without drift": lambda: control.see(baseline, float(next(now)), 0.1),
+        f"signals of {CHARS} characters": lambda: observe((_LETTER * 3)[:CHARS]),
+    }
+    report = Report("signals: of one exchange", "one thread", ("", "µs"))
+    for name, step in steps.items():
+        turns = timeit.repeat(step, timer=time.process_time, number=_TURN, repeat=max(3, rounds))
+        report.figures[name] = min(turns) / _TURN * 1e6
+        report.add(name, f"{report.figures[name]:.0f}")
+    whole = sum(report.figures.values())
+    report.add("together", f"{whole:.0f}")
+    assert not detector.dropped, "repeats would be cheaper"
+    report.judge(f"an exchange in at most 200 µs: {whole:.0f}", whole <= 200)
+    return report

@@ -13,7 +13,6 @@ Knows messages and bytes; nothing about tenants, time or tests. Needs no model.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from math import log1p
@@ -45,20 +44,23 @@ MAX_CHARACTERS = 4000
 """A longer text is sketched by its beginning: cost stays bounded and the topic shows early."""
 
 _U = np.uint64
-_PRIMES = tuple(
-    _U(p)
-    for p in (
+_PRIMES = np.array(
+    [
         0x9E3779B97F4A7C15,
         0xC2B2AE3D27D4EB4F,
         0x165667B19E3779F9,
         0xD6E8FEB86659FD93,
         0xA0761D6478BD642F,
-    )
+    ],
+    dtype=np.uint64,
 )
 _MIX = _U(0xFF51AFD7ED558CCD)
 _SHIFTS = np.array([[0], [16], [32]], dtype=np.uint64)
 """A gram touches one coordinate for each: bits that say which, and with what sign."""
-_SIGN = _U(10)  # the sign's bit
+_SIGN = 10 - 6  # the sign's bit, brought to the place above a coordinate's six
+_HIGH, _HALF = _U(29), _U(32)
+_COORDINATE = CHARACTERS - 1
+_GRAMS = CHARACTERS + WORDS
 
 # Bytes as letters see them: lower case, any digit is 0, any white space is one blank.
 _FOLD = np.arange(256, dtype=np.uint8)
@@ -80,10 +82,9 @@ def sketch(messages: Any) -> bytes:
     codes = np.frombuffer(raw, dtype=np.uint8)
     folded = _FOLD[codes]
     words = folded.tobytes().split()
-    packed = np.zeros(DIMENSIONS, dtype=np.float32)
-    packed[:CHARACTERS] = _project(_character_grams(folded), CHARACTERS)
-    packed[CHARACTERS : CHARACTERS + WORDS] = _project(_word_grams(words), WORDS)
-    packed[CHARACTERS + WORDS :] = _describe(user, codes, len(words), system, turns)
+    packed = np.empty(DIMENSIONS, dtype=np.float32)
+    packed[:_GRAMS] = _project(_character_grams(folded), _word_grams(words))
+    packed[_GRAMS:] = _describe(user, codes, len(words), system, turns)
     return pack(packed)
 
 
@@ -130,17 +131,11 @@ def text_of(content: Any) -> str:
 def _character_grams(folded: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Hashes of all runs of 3, 4 and 5 bytes."""
     wide = folded.astype(np.uint64) + _U(1)
-    size = wide.size
-    if size < 3:
-        return wide * _PRIMES[0]
-    three = wide[:-2] * _PRIMES[0] + wide[1:-1] * _PRIMES[1] + wide[2:] * _PRIMES[2]
-    grams = [three]
-    if size >= 4:
-        four = three[:-1] + wide[3:] * _PRIMES[3]
-        grams.append(four)
-        if size >= 5:
-            grams.append(four[:-1] + wide[4:] * _PRIMES[4])
-    return np.concatenate(grams)
+    if wide.size < 3:
+        short: NDArray[np.uint64] = wide * _PRIMES[0]
+        return short
+    lengths = range(3, min(wide.size, 5) + 1)
+    return np.concatenate([np.correlate(wide, _PRIMES[:n], "valid") for n in lengths])
 
 
 def _word_grams(words: list[bytes]) -> NDArray[np.uint64]:
@@ -151,19 +146,22 @@ def _word_grams(words: list[bytes]) -> NDArray[np.uint64]:
     return np.concatenate([single, single[:-1] * _PRIMES[0] + single[1:] * _PRIMES[1]])
 
 
-def _project(grams: NDArray[np.uint64], dimensions: int) -> NDArray[np.float32]:
-    """Add each gram, with a sign, to a few coordinates; scale the sum to length 1."""
-    if grams.size == 0:
-        return np.zeros(dimensions, dtype=np.float32)
-    mixed = (grams ^ (grams >> _U(29))) * _MIX
-    mixed ^= mixed >> _U(32)
-    bits = mixed >> _SHIFTS
+def _project(characters: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """Add each gram, with a sign, to a few coordinates of its kind; scale each kind's sum to length
+    1. Both kinds in one go: so few numbers cost what calls cost."""
+    grams = np.concatenate([characters, words])
+    mixed = grams ^ (grams >> _HIGH)
+    mixed *= _MIX
+    mixed ^= mixed >> _HALF
+    bits = (mixed >> _SHIFTS).view(np.int64)
     # Counted with the sign as the highest digit: those to add, then those to take away.
-    places = (bits & _U(dimensions - 1)) + ((bits >> _SIGN) & _U(1)) * _U(dimensions)
-    counts = np.bincount(places.view(np.int64).ravel(), minlength=2 * dimensions)
-    total = counts[:dimensions] - counts[dimensions:]
-    norm = math.sqrt(total @ total)
-    return (total / norm if norm > 0 else total).astype(np.float32)
+    places = (bits & _COORDINATE) | ((bits >> _SIGN) & CHARACTERS)
+    places[:, characters.size :] += 2 * CHARACTERS
+    counts = np.bincount(places.ravel(), minlength=4 * CHARACTERS).reshape(2, 2, CHARACTERS)
+    total = counts[:, 0] - counts[:, 1]
+    lengths = np.sqrt((total * total).sum(axis=1))
+    found: NDArray[np.float64] = total / np.maximum(lengths, 1.0)[:, None]
+    return found.ravel().astype(np.float32)
 
 
 def _describe(
