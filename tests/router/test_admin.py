@@ -16,7 +16,7 @@ from sqlalchemy import text
 from registry import Registry
 from registry.tenants import hash_key
 from router.admin import gate
-from router.admin.server import AdminServer, PortInUse
+from router.admin.server import AdminServer, PortInUse, _bind
 from router.settings import RouterSettings
 from tests.fake_engine import FakeEngine
 from tests.registry.making import digest_of, make_adapter, make_exchange, make_job, make_version
@@ -68,6 +68,12 @@ def test_probes_and_the_description_need_no_key(lite: httpx.Client) -> None:
     assert httpx.get(f"{lite.base_url}/health", trust_env=False).json() == {"status": "ok"}
     described = httpx.get(f"{lite.base_url}/openapi.json", trust_env=False).json()
     assert described["openapi"].startswith("3.1")
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
+    """asyncio sends at once (TCP_NODELAY) only on sockets that say their protocol."""
+    with _bind("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_without_an_admin_key_there_is_no_admin_api_and_the_log_says_so(
