@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("cliff, fairness and train")
     group.add_argument("--part", action="append", choices="abc", help="only this one")
     group.add_argument("--seqs", type=int, default=64, help="fairness: max_num_seqs [64]")
-    group = parser.add_argument_group("drift")
-    group.add_argument("--quick", action="store_true", help="a smoke of seconds")
+    group = parser.add_argument_group("drift (and methods)")
+    group.add_argument("--quick", action="store_true", help="a smoke; of methods, one epoch")
     group.add_argument("--kept", type=Path, help="where what was computed is kept, to go on from")
     group.add_argument("--limit", type=float, default=7200.0, help="seconds until it stops [7200]")
     return parser
@@ -90,12 +90,12 @@ def _fairness(chosen: argparse.Namespace) -> list[Report]:
     return fairness.main(chosen.rounds, chosen.seconds, chosen.seqs)
 
 
-def _methods(_: argparse.Namespace) -> list[Report]:
+def _methods(chosen: argparse.Namespace) -> list[Report]:
     # Before torch is there: threads that wait must not spin, or little else on these cores gets on.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench import methods
 
-    return methods.main()
+    return methods.main(chosen.quick)
 
 
 def _signals(chosen: argparse.Namespace) -> list[Report]:
