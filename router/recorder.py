@@ -92,8 +92,8 @@ class Recorder:
 
     async def tick(self) -> None:
         """One round of writing."""
-        rate = self._leisure.rate(time.monotonic(), time.process_time())
-        self._budget.rate = self._budget.burst = rate
+        # A burst after quiet is still written whole: only what goes on and on is thinned out.
+        self._budget.rate = self._leisure.rate(time.monotonic(), time.process_time())
         await self.flush()
 
     async def run(self) -> None:
