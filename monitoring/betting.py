@@ -15,9 +15,6 @@ Knows numbers; nothing about prompts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,26 +38,24 @@ _PART, _BELOW = PARTS.T
 _WON = 1.0 - _PART + _PART / _BELOW
 _LOST = 1.0 - _PART
 _EACH = np.full(WAGERS, 1.0 / WAGERS)
+_FIRST, _SECOND, _THIRD = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 
 
+def chances(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Numbers in [0, 1) that depend on nothing but the arguments (splitmix64)."""
+    z = np.uint64((seed * _FIRST) & _MASK) + (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(
+        _SECOND
+    )
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(_SECOND)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_THIRD)
+    found: NDArray[np.float64] = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) / float(1 << 53)
+    return found
+
+
 def chance(seed: int, number: int) -> float:
-    """A number in [0, 1) that depends on nothing but the arguments (splitmix64)."""
-    z = (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return ((z ^ (z >> 31)) >> 11) / float(1 << 53)
-
-
-def rank_p_value(scores: NDArray[np.floating[Any]], chance: float) -> float:
-    """Where the last of `scores` ranks among all of them: near 0 when it is among the highest.
-
-    `chance` in [0, 1) breaks ties fairly, which makes the p-value exactly uniform.
-    """
-    newest = scores[-1]
-    higher = int(np.count_nonzero(scores > newest))
-    ties = int(np.count_nonzero(scores == newest))  # the newest itself among them
-    return (higher + (1.0 - chance) * ties) / scores.size
+    """One of `chances`."""
+    return float(chances(seed, np.array([number]))[0])
 
 
 class Ranks:
@@ -70,27 +65,35 @@ class Ranks:
         self.above = above
         """(channels, bins + 1): how many scores lie in a bin or in a higher one; the last is 0."""
         self.total = total
-        self._bins = np.arange(above.shape[1], dtype=np.int16)
 
     @classmethod
     def none(cls, channels: int, bins: int) -> Ranks:
         """No scores yet."""
         return cls(np.zeros((channels, bins + 1), dtype=np.uint32), 0)
 
-    def add(self, bins: Sequence[int]) -> None:
-        """Count one prompt's scores."""
-        self.above += self._bins <= np.array(bins, dtype=np.int16)[:, None]
-        self.total += 1
+    def add(self, bins: NDArray[np.int64]) -> None:
+        """Count the scores of prompts: (prompts, channels)."""
+        channels, width = self.above.shape
+        at = bins + np.arange(channels) * width
+        counts = np.bincount(at.ravel(), minlength=channels * width).reshape(channels, width)
+        self.above += counts[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.uint32)
+        self.total += len(bins)
 
-    def rank(self, bins: Sequence[int], chance: float) -> list[float]:
-        """Count one prompt's scores, and say where each ranks: near 0 when among the highest.
-        `chance` as for `rank_p_value`; channels may share it, each is uniform for itself."""
-        self.add(bins)
-        found = []
-        for channel, at in enumerate(bins):
-            higher = self.above.item(channel, at + 1)
-            ties = self.above.item(channel, at) - higher
-            found.append((higher + (1.0 - chance) * ties) / self.total)
+    def rank(self, bins: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(prompts, channels): where each prompt's scores rank among all before it and its own:
+        near 0 when among the highest. Nothing is counted yet.
+
+        `chances`: (prompts,) in [0, 1). They break ties fairly, which makes ranks exactly uniform;
+        channels may share one, each is uniform for itself.
+        """
+        channel = np.arange(len(self.above))
+        higher = self.above[channel, bins + 1].astype(np.int64)
+        ties = self.above[channel, bins] - higher
+        before = np.tri(len(bins), dtype=bool)[:, :, None]  # itself among them
+        higher += ((bins[None] > bins[:, None]) & before).sum(axis=1)
+        ties += ((bins[None] == bins[:, None]) & before).sum(axis=1)
+        seen = self.total + 1.0 + np.arange(len(bins))
+        found: NDArray[np.float64] = (higher + (1.0 - chances)[:, None] * ties) / seen[:, None]
         return found
 
 
@@ -106,19 +109,35 @@ class Bets:
         """Nothing staked yet."""
         return cls(np.zeros((streams, WAGERS)))
 
-    def place(self, p: NDArray[np.float64], stakes: NDArray[np.float64] | float) -> None:
-        """Stake on each of `p`, and take what it and all before it pay. `stakes`: one for all, or
-        (streams, 1)."""
-        column = p[:, None]
-        payoff = np.empty((len(p), WAGERS))
-        payoff[:, : len(PARTS)] = np.where(column < _BELOW, _WON, _LOST)
-        slighter = np.sqrt(1.0 / np.maximum(p, SMALLEST_P))  # ε 0.5; its root: ε 0.75
-        payoff[:, -1] = 0.5 * slighter
-        payoff[:, -2] = 0.25 + 0.5625 * np.sqrt(slighter)
-        payoff *= self.fortunes + stakes
-        self.fortunes = np.minimum(payoff, CEILING, out=payoff)
+    def place(self, p: NDArray[np.float64], stakes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(times, streams, wagers): the fortunes after each time. Stake on each of `p`, (times,
+        streams), and take what it and all before it pay. `stakes`: (times, streams). `fortunes` are
+        left as they were."""
+        payoff = payoffs(p)
+        found = np.empty_like(payoff)
+        fortunes = self.fortunes
+        for pays, stake, into in zip(payoff, stakes[:, :, None], found, strict=True):
+            np.add(fortunes, stake, out=into)
+            np.multiply(into, pays, out=into)
+            fortunes = np.minimum(into, CEILING, out=into)
+        return found
 
     def evidence(self) -> NDArray[np.float64]:
         """By stream, R. An alarm goes at 1."""
-        found: NDArray[np.float64] = self.fortunes @ _EACH
-        return found
+        return evidence(self.fortunes)
+
+
+def payoffs(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(times, streams, wagers): what each wager pays at `p`, (times, streams)."""
+    found = np.empty((*p.shape, WAGERS))
+    found[..., : len(PARTS)] = np.where(p[..., None] < _BELOW, _WON, _LOST)
+    slighter = np.sqrt(1.0 / np.maximum(p, SMALLEST_P))  # ε 0.5; its root: ε 0.75
+    found[..., -1] = 0.5 * slighter
+    found[..., -2] = 0.25 + 0.5625 * np.sqrt(slighter)
+    return found
+
+
+def evidence(fortunes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R, of fortunes whose last axis is the wagers."""
+    found: NDArray[np.float64] = fortunes @ _EACH
+    return found

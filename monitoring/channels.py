@@ -1,28 +1,32 @@
 """What a prompt is compared by: numbers that say in what way it differs from a baseline of prompts.
 
-Lexical channels compare hashed grams, descriptor channels length, script and signs, and `both` the
-two together. Each is a fixed function of the baseline, so it treats all later prompts alike; that
-is all that ranks need. Scores are counted in bins laid out by the baseline, so that all that ever
-came can be kept in a few kilobytes.
+Lexical channels compare hashed grams, the semantic one what the words mean to the base, descriptor
+channels length, script and signs, and `both` grams and descriptors together. Each is a fixed
+function of the baseline, so it treats all later prompts alike; that is all that ranks need. Scores
+are counted in bins laid out by the baseline, so that all that ever came can be kept in a few
+kilobytes.
 
-Knows sketches' numbers; nothing about bets.
+Sketches hold whole numbers, so distances are exact: many prompts at once get the same scores as one
+after another. Knows sketches' numbers; nothing about bets.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.sketch import CHARACTERS, DESCRIPTORS, WORDS
+from monitoring.sketch import DESCRIPTORS, LEXICAL, NUMBERS, SCALE
 
-LEXICAL = CHARACTERS + WORDS
+Rows = NDArray[np.int8]
+
 BINS = 512
 _SINGLE = ("log_characters", "uppercase", "non_ascii")
-SCORES = ("novelty", "shape", "both", *_SINGLE)
-"""`novelty`: distance to the nearest three of the baseline, by grams. `shape`: the same by
-descriptors. `both`: their sum, each in its own spread. The rest: one descriptor each."""
+SCORES = ("novelty", "meaning", "shape", "both", *_SINGLE)
+"""`novelty`: distance to the nearest three of the baseline, by grams. `meaning`: the same by what
+the words mean. `shape`: by descriptors. `both`: novelty and shape, each in its own spread, added.
+The rest: one descriptor each."""
 SIDES = (
     *((name, index, 1) for index, name in enumerate(SCORES)),
     *((f"-{name}", SCORES.index(name), -1) for name in ("log_characters", "uppercase")),
@@ -34,65 +38,86 @@ _NEIGHBOURS = 3
 _SMALLEST_SPREAD = 0.02
 _LEAST = 1e-3  # of a score
 _FURTHEST = 6.0
+_STEPS = 16.0  # of a spread
 _REACH = 7.0  # spreads to either side of the baseline's mean that bins cover
-_COLUMNS = [LEXICAL + DESCRIPTORS.index(name) for name in _SINGLE]
+_COLUMNS = [NUMBERS + DESCRIPTORS.index(name) for name in _SINGLE]
 
 
 class Channels:
-    """Scores against one baseline: (prompts, DIMENSIONS), as float32."""
+    """Scores against one baseline: (prompts, DIMENSIONS), numbers of sketches."""
 
-    def __init__(self, baseline: NDArray[np.float32]) -> None:
+    def __init__(self, baseline: Rows) -> None:
         self.baseline = baseline
-        self._grams = baseline[:, :LEXICAL]
-        shape = baseline[:, LEXICAL:]
+        shape = described(baseline[:, NUMBERS:])
         self.usual = shape.mean(axis=0)
         """By descriptor, the baseline's mean."""
         self.spread = np.maximum(shape.std(axis=0), _SMALLEST_SPREAD)
         """By descriptor, the baseline's standard deviation, or the least that counts as one."""
-        shape = (shape - self.usual) / self.spread
-        self._squares = (shape**2).sum(axis=1)
-        self._twice = 2.0 * shape
+        self._shapes = self.standardised(baseline)
         # A baseline prompt is its own nearest, so it is scored against all the others.
-        pairs = [self._pair(row, self.standardised(row), skip=n) for n, row in enumerate(baseline)]
-        apart = np.array(pairs)
-        self._centre: list[float] = apart.mean(axis=0).tolist()
-        self._scale: list[float] = np.maximum(apart.std(axis=0), _LEAST).tolist()
-        every = np.array([self._scores(*both) for both in zip(baseline, pairs, strict=True)])
+        apart = self._apart(baseline, self._shapes, itself=True)
+        self._centre = apart.mean(axis=0)
+        self._scale = np.maximum(apart.std(axis=0), _LEAST)
+        every = self._scores(baseline, apart)
         spread = np.maximum(every.std(axis=0), _LEAST)
-        low, step = every.mean(axis=0) - _REACH * spread, BINS / (2 * _REACH * spread)
-        self._layout: list[tuple[float, float]] = [*zip(low.tolist(), step.tolist(), strict=True)]
+        self._low = every.mean(axis=0) - _REACH * spread
+        self._step = BINS / (2 * _REACH * spread)
 
-    def bins(self, numbers: NDArray[np.float32], shape: NDArray[np.float32]) -> list[int]:
-        """A prompt's scores, each as the number of a bin. `shape`: it, `standardised`."""
-        scores = self._scores(numbers, self._pair(numbers, shape))
-        found = []
-        for score, (low, step) in zip(scores, self._layout, strict=True):
-            at = int((score - low) * step)
-            found.append(0 if at < 0 else at if at < BINS else BINS - 1)
+    @property
+    def meant(self) -> bool:
+        """Whether the baseline says anything of what its words mean."""
+        return bool(self.baseline[:, LEXICAL:NUMBERS].any())
+
+    def bins(self, rows: Rows, shapes: Rows) -> NDArray[np.int64]:
+        """(prompts, SCORES): scores, each as the number of a bin. `shapes`: the rows,
+        `standardised`."""
+        scores = self._scores(rows, self._apart(rows, shapes))
+        at = np.clip((scores - self._low) * self._step, 0, BINS - 1)
+        return at.astype(np.int64)
+
+    def standardised(self, rows: Rows) -> Rows:
+        """The descriptors, in sixteenths of the baseline's spreads from its mean."""
+        apart = (described(rows[:, NUMBERS:]) - self.usual) / self.spread
+        return np.rint(np.clip(apart, -_FURTHEST, _FURTHEST) * _STEPS).astype(np.int8)
+
+    def _apart(self, rows: Rows, shapes: Rows, itself: bool = False) -> NDArray[np.float64]:
+        """(prompts, 3): distances to the nearest, by grams, meaning and descriptors."""
+        found = np.empty((len(rows), 3))
+        for column, (first, last) in enumerate(((0, LEXICAL), (LEXICAL, NUMBERS))):
+            likeness = _products(rows[:, first:last], self.baseline[:, first:last])
+            if itself:
+                np.fill_diagonal(likeness, -np.inf)
+            likeness.partition(-_NEIGHBOURS, axis=1)
+            found[:, column] = likeness[:, -_NEIGHBOURS:].sum(axis=1) / -(SCALE * SCALE)
+        distance = _products(self._shapes, self._shapes, each=True) - 2.0 * _products(
+            shapes, self._shapes
+        )
+        distance += _products(shapes, shapes, each=True)[:, None]
+        if itself:
+            np.fill_diagonal(distance, np.inf)
+        distance.partition(_NEIGHBOURS - 1, axis=1)
+        close = distance[:, :_NEIGHBOURS].sum(axis=1, dtype=np.float64) / _NEIGHBOURS
+        found[:, 2] = np.sqrt(close) / _STEPS
         return found
 
-    def standardised(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The descriptors, in the baseline's spreads from its mean."""
-        shape = (numbers[LEXICAL:] - self.usual) / self.spread
-        found: NDArray[np.float32] = np.minimum(np.maximum(shape, -_FURTHEST), _FURTHEST)
+    def _scores(self, rows: Rows, apart: NDArray[np.float64]) -> NDArray[np.float64]:
+        near, meant, far = apart.T
+        alike = (near - self._centre[0]) / self._scale[0] + (far - self._centre[2]) / self._scale[2]
+        return np.column_stack([near, meant, far, alike, described(rows[:, _COLUMNS])])
+
+
+def described(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    """Descriptors between 0 and 1, from a sketch's numbers of them."""
+    found: NDArray[np.float64] = (numbers / SCALE + 1.0) / 2.0
+    return found
+
+
+def _products(rows: Rows, others: Rows, each: bool = False) -> NDArray[np.float32]:
+    """Of each row with all others, or (`each`) with the one of its number. Exact: whole numbers
+    that stay below 2^24."""
+    if each:
+        wide = rows.astype(np.float32)
+        found: NDArray[np.float32] = (wide * others).sum(axis=1, dtype=np.float32)
         return found
-
-    def _pair(
-        self, numbers: NDArray[np.float32], shape: NDArray[np.float32], skip: int | None = None
-    ) -> tuple[float, float]:
-        """Distances to the nearest, by grams and by descriptors."""
-        likeness = self._grams @ numbers[:LEXICAL]
-        distance = self._squares - (self._twice @ shape)  # and |shape|², which is added below
-        if skip is not None:
-            likeness[skip], distance[skip] = -1.0, np.inf
-        likeness.partition(-_NEIGHBOURS)
-        distance.partition(_NEIGHBOURS - 1)
-        near = float(likeness[-_NEIGHBOURS:].sum())
-        close = float(distance[:_NEIGHBOURS].sum()) / _NEIGHBOURS + float(shape @ shape)
-        # Rounded, so that the last bits of a sum never decide a rank.
-        return round(-near, 5), round(math.sqrt(max(close, 0.0)), 5)
-
-    def _scores(self, numbers: NDArray[np.float32], pair: tuple[float, float]) -> list[float]:
-        (near, far), (centre, middle), (scale, spread) = pair, self._centre, self._scale
-        alike = (near - centre) / scale + (far - middle) / spread
-        return [near, far, alike, *[numbers.item(column) for column in _COLUMNS]]
+    product: NDArray[np.float32] = rows.astype(np.float32) @ others.astype(np.float32).T
+    return product

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from monitoring.betting import chance
+from monitoring.channels import Rows
 from monitoring.drift import Detector, DriftSettings
 from monitoring.sketch import pack
 
@@ -38,11 +37,11 @@ class Control:
             reference=settings.reference // 2,
             reference_span_s=0.0,
             repeats=0,
-            bag=settings.bag // 2,
+            bag=settings.bag // 4,
         )
         self._seed = seed
         self._number = 0
-        self._pool: NDArray[np.float32] | None = None
+        self._pool: Rows | None = None
         self.alarms = 0
         """False alarms so far; after each the control begins anew."""
         self._detector = Detector(self._settings, seed=seed)
@@ -52,21 +51,28 @@ class Control:
         """False alarms so far at most to be expected."""
         return self._detector.purse.spent
 
-    def see(self, baseline: NDArray[np.float32], at: float, share: float) -> None:
-        """A real prompt came at `at` (seconds). `baseline`: the real detector's, (prompts,
+    def see_all(self, baseline: Rows, times: Sequence[float], share: float) -> None:
+        """Real prompts came at `times` (seconds). `baseline`: the real detector's, (prompts,
         DIMENSIONS), from which is drawn; with another one than before the control begins anew."""
         if baseline is not self._pool:
             if self._pool is not None:
                 self._begin()
             self._pool = baseline
-        self._number += 1
-        if self._number % EVERY:
-            return
-        place = int(chance(4 * self._seed + 3, self._number) * len(baseline))
-        self._detector.see(pack(baseline[place]), at, share)
-        if self._detector.crossed_at is not None:
-            self.alarms += 1
-            self._begin()
+        drawn: list[tuple[int, bytes, float]] = []
+        for number, at in enumerate(times, self._number + 1):
+            if number % EVERY == 0:
+                place = int(chance(4 * self._seed + 3, number) * len(baseline))
+                drawn.append((number, pack(baseline[place]), at))
+        end = self._number + len(times)
+        while drawn:
+            prompts = [(packed, at) for _, packed, at in drawn]
+            taken = self._detector.see_all(prompts, share, pause=True)
+            self._number = drawn[taken - 1][0]
+            if self._detector.crossed_at is not None:
+                self.alarms += 1
+                self._begin()
+            drawn = drawn[taken:]
+        self._number = end
 
     def _begin(self) -> None:
         """Of the budget, what is left stays."""
@@ -92,7 +98,7 @@ class Control:
         settings: DriftSettings,
         state: dict[str, Any],
         packed: bytes,
-        baseline: NDArray[np.float32] | None,
+        baseline: Rows | None,
     ) -> Control:
         """A control that goes on where the dumped one stood, over the same `baseline`; None: what
         it drew from is gone, and it begins anew with what it has counted. Raises ValueError and

@@ -3,8 +3,8 @@
 The first prompts after a promotion are frozen as the reference: the first so many, or, where a time
 is set, an even draw of all that came in it, so that a day's rhythm is in it. Half of it, the
 *baseline*, says what ordinary is; the other half opens a *bag* to which every later prompt is
-added. Each prompt gets scores against the baseline (monitoring/channels.py), and each score is
-ranked within the bag.
+added (monitoring/watch.py). Each prompt gets scores against the baseline (monitoring/channels.py),
+and each score is ranked within the bag.
 
 A score is a fixed function of the baseline, so without change the ranks are uniform, whatever the
 reference happened to hold: no assumption that a finite reference is the truth. Bets on ranks at
@@ -23,28 +23,30 @@ import io
 import math
 import zlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitoring.betting import Bets, Ranks, chance
+from monitoring.betting import Bets, chance, chances, evidence
 from monitoring.budget import Purse
-from monitoring.channels import BINS, LEXICAL, SCORES, SIDES, Channels
-from monitoring.sketch import DESCRIPTORS, DIMENSIONS, pack, unpack
-from monitoring.topic import Topic
+from monitoring.channels import Rows
+from monitoring.sketch import mark_of, pack, readable, unpacked
+from monitoring.watch import STREAMS, Watch
 
-FORMAT = 3
-"""Of what `dump` gives. Of the format before, which had no seed, the seed is 0."""
+FORMAT = 4
+"""Of what `dump` gives. What an older one gave can't be gone on from: sketches were others."""
 
 THRESHOLD = 10.0
 """The statistic at which the alarm goes: evidence is shown on a scale of logs that ends there."""
 
-STREAMS = (*(name for name, _, _ in SIDES), "topic")
-"""What is bet on."""
-_WEIGHTS = np.array([[{"topic": 2, "both": 2}.get(name, 1)] for name in STREAMS])
-_PARTS = _WEIGHTS / _WEIGHTS.sum()  # of the stake, by stream
+BLOCK = 64
+"""Prompts looked at together: it costs a tenth of one after another, and gives the same."""
+OTHER_BASE = 50
+"""Prompts in a row whose words another base was asked about, after which the reference is dropped:
+what words mean to two bases can't be compared."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,16 @@ class DriftSettings:
     false_alarms_per_week: float = 1.0
     sustained_for: int = 20
     repeats: int = 64
-    bag: int = 600
+    bag: int = 850
+
+
+class _Prompt(NamedTuple):
+    """`place`: among those given. `number`: how many had been seen with it."""
+
+    place: int
+    number: int
+    packed: bytes
+    at: float | None
 
 
 class Detector:
@@ -86,7 +97,10 @@ class Detector:
         self._recent: deque[int] = deque(maxlen=settings.repeats)
         self._waiting: list[bytes] = []
         self._began: float | None = None
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
+        self._mark: int | None = None
+        """Of the table of meanings that the reference's sketches were made with."""
+        self._strangers = 0
         self._bets = Bets.none(len(STREAMS))
 
     @property
@@ -111,7 +125,7 @@ class Detector:
         return self._watch is not None
 
     @property
-    def baseline(self) -> NDArray[np.float32] | None:
+    def baseline(self) -> Rows | None:
         """The half of the reference that says what ordinary is; None until it is complete."""
         return None if self._watch is None else self._watch.baseline
 
@@ -121,71 +135,160 @@ class Detector:
         return self.established_at is not None
 
     def see(self, packed: bytes, at: float | None = None, share: float = 1.0) -> None:
-        """Take in one prompt's sketch; one that can't be read is dropped and counted.
+        """Take in one prompt's sketch, as `see_all`."""
+        self.see_all([(packed, at)], share)
 
-        `at`: when it came, in seconds; without it no time passes, and the budget does not grow.
-        `share`: this adapter's part of the fleet's budget, in (0, 1].
+    def see_all(
+        self,
+        prompts: Sequence[tuple[bytes, float | None]],
+        share: float = 1.0,
+        *,
+        pause: bool = False,
+    ) -> int:
+        """Take in prompts' sketches, in order; one that can't be read is dropped and counted. How
+        many were taken in: all, or with `pause` those up to the one that raises the alarm.
+
+        The second of each pair says when it came, in seconds; without it no time passes, and the
+        budget does not grow. `share`: this adapter's part of the fleet's budget, in (0, 1].
         """
-        try:
-            numbers = unpack(packed)
-        except ValueError:
+        taken = 0
+        while taken < len(prompts):
+            before = self._counted() if pause else None
+            start = taken
+            block, taken = self._gathered(prompts, taken)
+            if self._watch is None:
+                for prompt in block:
+                    self._draw(prompt)
+            elif block and not self.established:
+                alarmed = self.crossed_at is not None
+                count = self._bet(self._watch, block, share, pause)
+                if before is not None and not alarmed and self.crossed_at is not None:
+                    taken = block[count - 1].place + 1
+                    self.seen, self.dropped, self._strangers, self._recent = before
+                    for packed, _ in prompts[start:taken]:
+                        self._counts(packed)
+                    return taken
+        return taken
+
+    def _counted(self) -> tuple[int, int, int, deque[int]]:
+        return self.seen, self.dropped, self._strangers, self._recent.copy()
+
+    def _gathered(
+        self, prompts: Sequence[tuple[bytes, float | None]], start: int
+    ) -> tuple[list[_Prompt], int]:
+        """(the next prompts that count and can be dealt with together, where those after begin)."""
+        if self._watch is None:
+            most = 1  # whichever completes the reference, the next one is compared
+        elif self.established:
+            most = len(prompts)
+        else:
+            if self._watch.room == 0:
+                self._watch.restart()
+                self._bets.fortunes[-1] = 0.0
+            most = min(BLOCK, self._watch.room)
+        found: list[_Prompt] = []
+        at = start
+        while at < len(prompts) and len(found) < most:
+            packed, time = prompts[at]
+            strange = readable(packed) and self._mark not in (None, mark_of(packed))
+            if strange and self._strangers + 1 >= OTHER_BASE:
+                if found:
+                    break
+                self._begin_again()
+            at += 1
+            if self._counts(packed):
+                found.append(_Prompt(at - 1, self.seen, packed, time))
+                if self._watch is None:
+                    break
+        return found, at
+
+    def _counts(self, packed: bytes) -> bool:
+        """Whether a prompt is one to look at; counted as seen or dropped."""
+        if not readable(packed):
             self.dropped += 1
-            return
+            return False
+        mark = mark_of(packed)
+        if self._mark is None:
+            self._mark = mark
+        if mark != self._mark:
+            self._strangers += 1
+            self.dropped += 1
+            return False
+        self._strangers = 0
         fingerprint = zlib.crc32(packed)
         if fingerprint in self._recent:
             self.dropped += 1
-            return
+            return False
         self._recent.append(fingerprint)
         self.seen += 1
-        if self._watch is None:
-            self._draw(packed, at)
-        elif not self.established:
-            self._bet(self._watch, numbers, self.purse.stake(at, share))
+        return True
 
-    def _chance(self, which: int) -> float:
-        """One of four independent chances of the newest prompt."""
-        return chance(4 * self.seed + which, self.seen)
+    def _begin_again(self) -> None:
+        """Take a new reference; what is left of the budget stays."""
+        self._waiting, self._watch, self._mark, self._strangers = [], None, None, 0
+        self._began = None
+        self._bets = Bets.none(len(STREAMS))
+        self.above, self.crossed_at, self.established_at = 0, None, None
 
-    def _draw(self, packed: bytes, at: float | None) -> None:
+    def _draw(self, prompt: _Prompt) -> None:
         """An even draw of all prompts until the time is over: each is kept with the same chance."""
-        wanted = self.settings.reference
+        wanted, at = self.settings.reference, prompt.at
         if len(self._waiting) < wanted:
-            self._waiting.append(packed)
+            self._waiting.append(prompt.packed)
         else:
-            place = int(self._chance(1) * self.seen)
+            place = int(chance(4 * self.seed + 1, prompt.number) * prompt.number)
             if place < wanted:
-                self._waiting[place] = packed
+                self._waiting[place] = prompt.packed
         if self._began is None:
             self._began = at
         since = 0.0 if at is None or self._began is None else at - self._began
         long_enough = at is None or since >= self.settings.reference_span_s
         if len(self._waiting) >= wanted and long_enough:
-            reference = np.stack([unpack(packed) for packed in self._waiting])
-            self._watch = _Watch.begin(reference, self.settings.bag)
+            self._watch = Watch.begin(unpacked(self._waiting), self.settings.bag)
             self._waiting = []
 
-    def _bet(self, watch: _Watch, numbers: NDArray[np.float32], stake: float) -> None:
-        if watch.topic.full:
-            watch.topic.restart()
-            self._bets.fortunes[-1] = 0.0
-        ranks, topic = watch.rank(numbers, self._chance(0), self._chance(2))
-        p = [ranks[index] if sign > 0 else 1.0 - ranks[index] for _, index, sign in SIDES]
-        self._bets.place(np.array([*p, topic]), stake * _PARTS)
-        if self.statistic < self.threshold:
-            self.above = 0
-            return
-        self.above += 1
-        if self.crossed_at is None:
-            self.crossed_at = self.seen
-        if self.above >= self.settings.sustained_for:
-            self.established_at = self.seen
+    def _bet(self, watch: Watch, block: list[_Prompt], share: float, pause: bool) -> int:
+        """Bet on the ranks of these prompts until drift is established, or with `pause` until the
+        alarm; on how many."""
+        numbers = np.array([prompt.number for prompt in block])
+        first, second = (chances(4 * self.seed + which, numbers) for which in (0, 2))
+        ranked = watch.rank(unpacked([prompt.packed for prompt in block]), first, second)
+        purse = self.purse.dump()
+        stakes = np.array([self.purse.stake(prompt.at, share) for prompt in block])
+        fortunes = self._bets.place(ranked.p, stakes[:, None] * watch.parts)
+        alarms = evidence(fortunes).max(axis=1) >= 1.0
+        count = self._judged(alarms.tolist(), block, pause)
+        if count < len(block):  # what comes after it has staked nothing
+            self.purse = Purse.load(self.settings.false_alarms_per_week, purse)
+            for prompt in block[:count]:
+                self.purse.stake(prompt.at, share)
+        self._bets.fortunes = fortunes[count - 1]
+        watch.keep(ranked, count)
+        return count
+
+    def _judged(self, alarms: list[bool], block: list[_Prompt], pause: bool) -> int:
+        """Follow the evidence from prompt to prompt; how many until drift was established, or the
+        alarm went and it is to `pause`."""
+        for count, (alarm, prompt) in enumerate(zip(alarms, block, strict=True), 1):
+            if not alarm:
+                self.above = 0
+                continue
+            self.above += 1
+            crossing = self.crossed_at is None
+            if crossing:
+                self.crossed_at = prompt.number
+            if self.above >= self.settings.sustained_for:
+                self.established_at = prompt.number
+            if self.established or (crossing and pause):
+                return count
+        return len(block)
 
     def forgive(self, prompts: int) -> None:
         """Take back what the last `prompts` seemed to show: bets begin again, and a crossing within
         them is forgotten. They turned out to be no prompts of the tenant's; that they stay in the
         bag makes those to come look the more ordinary."""
         if self._watch is not None:
-            self._watch.topic.restart()
+            self._watch.restart()
         self._bets = Bets.none(len(STREAMS))
         if self.crossed_at is not None and self.crossed_at > self.seen - prompts:
             self.crossed_at = self.established_at = None
@@ -224,6 +327,8 @@ class Detector:
             "crossed_at": self.crossed_at,
             "established_at": self.established_at,
             "began": self._began,
+            "mark": self._mark,
+            "strangers": self._strangers,
             "recent": [*self._recent],
             "purse": self.purse.dump(),
             "statistic": self.statistic,
@@ -232,8 +337,7 @@ class Detector:
         if self._watch is not None:
             arrays |= self._watch.arrays()
         else:
-            rows = [unpack(packed) for packed in self._waiting]
-            arrays["waiting"] = np.array(rows, dtype=np.float16).reshape(-1, DIMENSIONS)
+            arrays["waiting"] = unpacked(self._waiting)
         packed = io.BytesIO()
         np.savez(packed, **arrays)  # type: ignore[arg-type]
         return state, packed.getvalue()
@@ -241,99 +345,27 @@ class Detector:
     @classmethod
     def load(cls, settings: DriftSettings, state: dict[str, Any], packed: bytes) -> Detector:
         """A detector that goes on where the dumped one stood. Raises ValueError."""
-        if state.get("format") not in (FORMAT - 1, FORMAT):
+        if state.get("format") != FORMAT:
             raise ValueError(
                 f"drift state of format {state.get('format')!r}, expected {FORMAT}: take a new "
                 "reference"
             )
         purse = Purse.load(settings.false_alarms_per_week, state["purse"])
-        detector = cls(settings, purse, state.get("seed", 0))
+        detector = cls(settings, purse, state["seed"])
         detector.seen, detector.dropped = state["seen"], state["dropped"]
         detector.above, detector.crossed_at = state["above"], state["crossed_at"]
         detector.established_at = state["established_at"]
-        detector._began = state["began"]
+        detector._began, detector._mark = state["began"], state["mark"]
+        detector._strangers = state["strangers"]
         detector._recent.extend(state["recent"])
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             detector._bets = Bets(arrays["fortunes"])
             if "waiting" in arrays:
-                detector._waiting = [pack(row) for row in arrays["waiting"]]
+                mark = detector._mark or 0
+                detector._waiting = [pack(row, mark) for row in arrays["waiting"]]
             else:
-                detector._watch = _Watch(
-                    arrays["baseline"].astype(np.float32),
-                    Ranks(arrays["above"], int(arrays["total"])),
-                    arrays["later"],
-                    int(arrays["opening"]),
-                    settings.bag,
-                    arrays["rows"],
-                )
+                detector._watch = Watch.load(arrays, settings.bag)
         return detector
-
-
-class _Watch:
-    """Baseline and bag, once the reference is complete."""
-
-    def __init__(
-        self,
-        baseline: NDArray[np.float32],
-        ranks: Ranks,
-        later: NDArray[np.float64],
-        opening: int,
-        bag: int,
-        rows: NDArray[np.int8] | None = None,
-    ) -> None:
-        self._channels = channels = Channels(baseline)
-        self._ranks = ranks
-        self._opening = opening
-        self.topic = Topic(channels, opening, bag, rows)
-        self._later = later  # sums of the later prompts' descriptors, and their number
-
-    @property
-    def baseline(self) -> NDArray[np.float32]:
-        return self._channels.baseline
-
-    @classmethod
-    def begin(cls, reference: NDArray[np.float32], bag: int) -> _Watch:
-        """Split the reference: prompts alternate between baseline and bag."""
-        ranks = Ranks.none(len(SCORES), BINS)
-        opening = reference[1::2]
-        later = np.zeros(len(DESCRIPTORS) + 1)
-        watch = cls(reference[0::2].copy(), ranks, later, len(opening), bag)
-        for numbers in opening:
-            shape = watch._channels.standardised(numbers)
-            watch.topic.add(numbers, shape)
-            watch._ranks.add(watch._channels.bins(numbers, shape))
-        return watch
-
-    def rank(
-        self, numbers: NDArray[np.float32], chance: float, other: float
-    ) -> tuple[list[float], float]:
-        """Put a prompt into the bag; by score, and for the topic, where it ranks there: near 0 is
-        highest. `chance` and `other` break ties."""
-        self._later[:-1] += numbers[LEXICAL:]
-        self._later[-1] += 1.0
-        shape = self._channels.standardised(numbers)
-        ranks = self._ranks.rank(self._channels.bins(numbers, shape), chance)
-        return ranks, self.topic.rank(numbers, shape, other)
-
-    def moved(self) -> dict[str, float]:
-        """The three descriptors whose mean since the reference lies furthest from the baseline's,
-        in spreads."""
-        if not self._later[-1]:
-            return {}
-        channels = self._channels
-        off = (self._later[:-1] / self._later[-1] - channels.usual) / channels.spread
-        order = np.argsort(-np.abs(off))[:3]
-        return {DESCRIPTORS[i]: round(float(off[i]), 2) for i in order}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        return {
-            "baseline": self._channels.baseline.astype(np.float16),  # exact: sketches are 16-bit
-            "above": self._ranks.above,
-            "total": np.array(self._ranks.total),
-            "later": self._later,
-            "opening": np.array(self._opening),
-            "rows": self.topic.arrays(),
-        }
 
 
 def _shown(evidence: float) -> float:

@@ -1,12 +1,15 @@
-"""Sketches: what drift detection keeps of a prompt. 281 bytes that can't be turned back into text.
+"""Sketches: what drift detection keeps of a prompt. 175 bytes that can't be turned back into text.
 
 Character 3–5-grams and word 1–2-grams of the last user message are hashed with a sign and projected
 to 64 numbers each by a fixed sparse random projection (Kane & Nelson 2014: each gram adds ±1 to a
-few coordinates that its hash picks), then scaled to length 1. Twelve descriptors follow: lengths,
-script, code share, turns, a hash of the system prompt. Hundreds of grams fall into 128 numbers of
-11 bits, so many texts share a sketch; digits are folded to 0 first, so no number is ever in one.
+few coordinates that its hash picks), then scaled to length 1. The mean of what the base's words
+mean (monitoring/meaning.py), 32 numbers, is scaled so too; without a table they are 0. Twelve
+descriptors follow: lengths, script, code share, turns, a hash of the system prompt. Every number is
+a whole one of a byte. Hundreds of grams fall into 128 of them, so many texts share a sketch; digits
+are folded to 0 first, so no number is ever in one.
 
-Knows messages and bytes; nothing about tenants, time or tests. Needs no model.
+Sketches are made of many prompts at once, which costs a fraction of one after another and gives the
+same bytes. Knows messages and bytes; nothing about tenants, time or tests.
 
     unpack(sketch([{"role": "user", "content": "my invoice is wrong"}])).shape == (DIMENSIONS,)
 """
@@ -14,16 +17,23 @@ Knows messages and bytes; nothing about tenants, time or tests. Needs no model.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from math import log1p
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+from monitoring import meaning as meanings
+from monitoring.laid import MOST, Hashes, Laid, Places
+from monitoring.meaning import Meaning
+
+VERSION = 2
 CHARACTERS = 64
 WORDS = 64
+LEXICAL = CHARACTERS + WORDS
+MEANINGS = meanings.DIMENSIONS
+NUMBERS = LEXICAL + MEANINGS
+"""Those before the descriptors."""
 DESCRIPTORS = (
     "log_characters",
     "log_words",
@@ -38,151 +48,214 @@ DESCRIPTORS = (
     "system_hash_high",
     "system_hash_low",
 )
-DIMENSIONS = CHARACTERS + WORDS + len(DESCRIPTORS)
-BYTES = 1 + 2 * DIMENSIONS
+DIMENSIONS = NUMBERS + len(DESCRIPTORS)
+_HEAD = 3
+BYTES = _HEAD + DIMENSIONS
+SCALE = 127.0
+"""What a number of length 1 is. A descriptor of 0 is -SCALE, one of 1 is SCALE."""
 MAX_CHARACTERS = 4000
 """A longer text is sketched by its beginning: cost stays bounded and the topic shows early."""
+_TOGETHER = MOST // 2  # bytes; with that, arrays stay in the processor's cache
 
-_U = np.uint64
-_PRIMES = np.array(
-    [
+_PRIMES = [
+    np.uint64(prime)
+    for prime in (
         0x9E3779B97F4A7C15,
         0xC2B2AE3D27D4EB4F,
         0x165667B19E3779F9,
         0xD6E8FEB86659FD93,
         0xA0761D6478BD642F,
-    ],
-    dtype=np.uint64,
-)
-_MIX = _U(0xFF51AFD7ED558CCD)
-_SHIFTS = np.array([[0], [16], [32]], dtype=np.uint64)
-"""A gram touches one coordinate for each: bits that say which, and with what sign."""
-_SIGN = 10 - 6  # the sign's bit, brought to the place above a coordinate's six
-_HIGH, _HALF = _U(29), _U(32)
-_COORDINATE = CHARACTERS - 1
-_GRAMS = CHARACTERS + WORDS
+    )
+]
+_MIX = np.uint64(0xFF51AFD7ED558CCD)
+_HIGH, _HALF = np.uint64(29), np.uint64(32)
+_TOUCHED = 3
+"""Coordinates that a gram adds to: 16 bits of its hash each say which, and with what sign."""
+_COORDINATE, _SIGN = np.uint16(CHARACTERS - 1), np.uint16(CHARACTERS)
 
-# Bytes as letters see them: lower case, any digit is 0, any white space is one blank.
-_FOLD = np.arange(256, dtype=np.uint8)
-_FOLD[ord("A") : ord("Z") + 1] += 32
-_FOLD[ord("0") : ord("9") + 1] = ord("0")
-_FOLD[[9, 10, 11, 12, 13]] = 32
-# Bytes that count as digits, capitals, other than ASCII, symbols.
-_CLASSES = np.zeros((4, 256), dtype=np.int64)
-_CLASSES[0, ord("0") : ord("9") + 1] = 1
-_CLASSES[1, ord("A") : ord("Z") + 1] = 1
-_CLASSES[2, 128:] = 1
-_CLASSES[3, [ord(c) for c in "{}[]()<>=;:_/\\|&*+#@$%^~`\"'"]] = 1
+# Bytes that count as digits, capitals, other than ASCII, symbols, new lines, and all others.
+_DIGIT, _UPPER, _BEYOND, _SYMBOL, _LINE, _OTHER = range(6)
+_CLASS = np.full(256, _OTHER, dtype=np.int64)
+_CLASS[ord("0") : ord("9") + 1] = _DIGIT
+_CLASS[ord("A") : ord("Z") + 1] = _UPPER
+_CLASS[128:] = _BEYOND
+_CLASS[[ord(c) for c in "{}[]()<>=;:_/\\|&*+#@$%^~`\"'"]] = _SYMBOL
+_CLASS[ord("\n")] = _LINE
 
 
-def sketch(messages: Any) -> bytes:
+class _Prompt(NamedTuple):
+    user: str
+    system: str
+    turns: int
+
+
+def sketch(messages: Any, meaning: Meaning | None = None) -> bytes:
     """Pack a conversation's sketch. Whatever is not messages counts as an empty prompt."""
-    user, system, turns = _read(messages)
-    raw = user.encode("utf-8", "replace")
-    codes = np.frombuffer(raw, dtype=np.uint8)
-    folded = _FOLD[codes]
-    words = folded.tobytes().split()
-    packed = np.empty(DIMENSIONS, dtype=np.float32)
-    packed[:_GRAMS] = _project(_character_grams(folded), _word_grams(words))
-    packed[_GRAMS:] = _describe(user, codes, len(words), system, turns)
-    return pack(packed)
+    return sketches([messages], meaning)[0]
 
 
-def pack(numbers: NDArray[np.float32]) -> bytes:
-    """A sketch of these numbers, rounded to 16 bits."""
-    return bytes((VERSION,)) + numbers.astype("<f2").tobytes()
+def sketches(conversations: Sequence[Any], meaning: Meaning | None = None) -> list[bytes]:
+    """Pack the sketch of each. `meaning`: of the base that they are asked of."""
+    found: list[bytes] = []
+    waiting: list[_Prompt] = []
+    texts: list[bytes] = []
+    size = 0
+    for messages in conversations:
+        prompt = _read(messages)
+        text = prompt.user.encode("utf-8", "replace")
+        if size + len(text) + 1 > _TOGETHER and texts:
+            found += _sketched(waiting, texts, meaning)
+            waiting, texts, size = [], [], 0
+        waiting.append(prompt)
+        texts.append(text)
+        size += len(text) + 1
+    if texts:
+        found += _sketched(waiting, texts, meaning)
+    return found
 
 
-def unpack(packed: bytes) -> NDArray[np.float32]:
+def pack(numbers: NDArray[np.int8], mark: int = 0) -> bytes:
+    """A sketch of these numbers. `mark`: of the table of meanings; 0: there was none."""
+    return bytes((VERSION, mark & 255, mark >> 8)) + numbers.tobytes()
+
+
+def unpack(packed: bytes) -> NDArray[np.int8]:
     """The numbers of a sketch. Raises ValueError for bytes that are not one of this version."""
-    if len(packed) != BYTES or packed[0] != VERSION:
+    if not readable(packed):
         raise ValueError(
             f"expected a sketch of version {VERSION} in {BYTES} bytes, found {len(packed)} bytes"
             + (f" of version {packed[0]}" if packed else "")
         )
-    return np.frombuffer(packed, dtype="<f2", offset=1).astype(np.float32)
+    return np.frombuffer(packed, dtype=np.int8, offset=_HEAD)
 
 
-def _read(messages: Any) -> tuple[str, str, int]:
-    """(last user message, system prompts, number of messages), from anything at all."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
-        return "", "", 0
-    user, system = "", ""
-    for message in messages:
-        if isinstance(message, Mapping):
-            role = message.get("role")
-            if role == "user":
-                user = text_of(message.get("content"))
-            elif role in ("system", "developer"):
-                system += text_of(message.get("content"))
-    return user[:MAX_CHARACTERS], system, len(messages)
+def unpacked(every: Sequence[bytes]) -> NDArray[np.int8]:
+    """(sketches, DIMENSIONS): the numbers of sketches that are all readable."""
+    whole = np.frombuffer(b"".join(every), dtype=np.int8)
+    return whole.reshape(len(every), BYTES)[:, _HEAD:]
+
+
+def readable(packed: bytes) -> bool:
+    """Whether these bytes are a sketch of this version."""
+    return len(packed) == BYTES and packed[0] == VERSION
+
+
+def mark_of(packed: bytes) -> int:
+    """Of the table of meanings that a sketch was made with; 0: none."""
+    return packed[1] | packed[2] << 8
 
 
 def text_of(content: Any) -> str:
     """A message's text: a string, or the text parts of a list of parts."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, Sequence):
+    if not isinstance(content, (list, tuple)):
         return ""
-    parts = (part.get("text") for part in content if isinstance(part, Mapping))
+    parts = (part.get("text") for part in content if isinstance(part, dict))
     return "\n".join(part for part in parts if isinstance(part, str))
 
 
-def _character_grams(folded: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hashes of all runs of 3, 4 and 5 bytes."""
-    wide = folded.astype(np.uint64) + _U(1)
-    if wide.size < 3:
-        short: NDArray[np.uint64] = wide * _PRIMES[0]
-        return short
-    lengths = range(3, min(wide.size, 5) + 1)
-    return np.concatenate([np.correlate(wide, _PRIMES[:n], "valid") for n in lengths])
+def _read(messages: Any) -> _Prompt:
+    """Last user message, system prompts and number of messages, from anything at all."""
+    if not isinstance(messages, (list, tuple)):
+        return _Prompt("", "", 0)
+    user, system = "", ""
+    for message in messages:
+        if isinstance(message, dict):  # JSON's, which is quicker to ask than any mapping
+            role = message.get("role")
+            if role == "user":
+                user = text_of(message.get("content"))
+            elif role in ("system", "developer"):
+                system += text_of(message.get("content"))
+    return _Prompt(user[:MAX_CHARACTERS], system, len(messages))
 
 
-def _word_grams(words: list[bytes]) -> NDArray[np.uint64]:
-    """Hashes of all words and pairs of neighbours."""
-    single = np.fromiter(map(zlib.crc32, words), dtype=np.uint64, count=len(words)) + _U(1)
-    if single.size < 2:
-        return single
-    return np.concatenate([single, single[:-1] * _PRIMES[0] + single[1:] * _PRIMES[1]])
+def _sketched(
+    prompts: list[_Prompt], texts: list[bytes], meaning: Meaning | None
+) -> Iterable[bytes]:
+    laid = Laid(texts)
+    numbers = np.zeros((len(texts), DIMENSIONS), dtype=np.int8)
+    numbers[:, :CHARACTERS] = _projected(*_character_grams(laid), laid.count)
+    numbers[:, CHARACTERS:LEXICAL] = _projected(*_word_grams(laid), laid.count)
+    if meaning is not None:
+        numbers[:, LEXICAL:NUMBERS] = _scaled(meaning.of(laid))
+    numbers[:, NUMBERS:] = np.rint((2.0 * _described(prompts, laid) - 1.0) * SCALE)
+    mark = 0 if meaning is None else meaning.mark
+    return [pack(row, mark) for row in numbers]
 
 
-def _project(characters: NDArray[np.uint64], words: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """Add each gram, with a sign, to a few coordinates of its kind; scale each kind's sum to length
-    1. Both kinds in one go: so few numbers cost what calls cost."""
-    grams = np.concatenate([characters, words])
+def _character_grams(laid: Laid) -> tuple[Hashes, Places]:
+    """Hashes of all runs of 3, 4 and 5 bytes, and of which text each is: of one more than there
+    are, where the bytes are not all of the same."""
+    wide = laid.folded.astype(np.uint64) + np.uint64(1)
+    hashes, texts = [], []
+    sums = wide[:-1] * _PRIMES[0] + wide[1:] * _PRIMES[1]
+    for size in range(3, 6):
+        sums = sums[:-1] + wide[size - 1 :] * _PRIMES[size - 1]
+        hashes.append(sums)
+        here = slice(sums.size)
+        texts.append(np.where(laid.left[here] >= size, laid.text[here], laid.count))
+    return np.concatenate(hashes), np.concatenate(texts)
+
+
+def _word_grams(laid: Laid) -> tuple[Hashes, Places]:
+    """Hashes of all words and pairs of neighbours, and of which text each is."""
+    words = laid.words
+    single = laid.hashed(words.starts, words.ends)
+    same = np.flatnonzero(words.text[1:] == words.text[:-1])
+    pairs = single[same] * _PRIMES[0] + single[same + 1] * _PRIMES[1]
+    return np.concatenate([single, pairs]), np.concatenate([words.text, words.text[same]])
+
+
+def _projected(grams: Hashes, texts: Places, count: int) -> NDArray[np.float64]:
+    """(count, 64): add each gram, with a sign, to a few coordinates of its text."""
     mixed = grams ^ (grams >> _HIGH)
     mixed *= _MIX
     mixed ^= mixed >> _HALF
-    bits = (mixed >> _SHIFTS).view(np.int64)
+    bits = mixed.view("<u2")  # four to a gram
     # Counted with the sign as the highest digit: those to add, then those to take away.
-    places = (bits & _COORDINATE) | ((bits >> _SIGN) & CHARACTERS)
-    places[:, characters.size :] += 2 * CHARACTERS
-    counts = np.bincount(places.ravel(), minlength=4 * CHARACTERS).reshape(2, 2, CHARACTERS)
-    total = counts[:, 0] - counts[:, 1]
-    lengths = np.sqrt((total * total).sum(axis=1))
-    found: NDArray[np.float64] = total / np.maximum(lengths, 1.0)[:, None]
-    return found.ravel().astype(np.float32)
+    places = ((bits & _COORDINATE) | ((bits >> np.uint16(4)) & _SIGN)).reshape(-1, 4)
+    at = places[:, :_TOUCHED] + (texts * (2 * CHARACTERS))[:, None]
+    counts = np.bincount(at.ravel(), minlength=count * 2 * CHARACTERS)
+    both = counts[: count * 2 * CHARACTERS].reshape(count, 2, CHARACTERS)
+    return _scaled(both[:, 0] - both[:, 1])
 
 
-def _describe(
-    user: str, codes: NDArray[np.uint8], words: int, system: str, turns: int
-) -> list[float]:
-    """The descriptors, each between 0 and 1."""
-    size = max(codes.size, 1)
-    counts = np.bincount(codes, minlength=256)
-    digits, uppercase, non_ascii, symbols = (_CLASSES @ counts).tolist()
-    hashed = zlib.crc32(system.encode("utf-8", "replace")) if system else 0
-    return [
-        min(log1p(len(user)) / 9.0, 1.0),
-        min(log1p(words) / 7.0, 1.0),
-        min(len(user) / (12.0 * max(words, 1)), 1.0),
-        digits / size,
-        uppercase / size,
-        non_ascii / size,
-        symbols / size,
-        min(log1p(float(counts[10])) / 5.0, 1.0),
-        min(log1p(turns) / 5.0, 1.0),
-        1.0 if system else 0.0,
-        (hashed >> 24) / 255.0,
-        ((hashed >> 16) & 255) / 255.0,
-    ]
+def _scaled(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows, each to length 1, as whole numbers of a byte."""
+    lengths = np.sqrt((sums * sums).sum(axis=1))
+    found: NDArray[np.float64] = np.rint(sums * (SCALE / np.maximum(lengths, 1.0))[:, None])
+    return found
+
+
+def _described(prompts: list[_Prompt], laid: Laid) -> NDArray[np.float64]:
+    """(texts, descriptors), each between 0 and 1."""
+    kinds = _OTHER + 1
+    classes = laid.text * kinds + _CLASS[laid.codes]
+    counts = np.bincount(classes, minlength=laid.count * kinds).reshape(laid.count, kinds)
+    shares = counts / np.maximum(laid.sizes, 1)[:, None]
+    words = np.bincount(laid.words.text, minlength=laid.count)
+    lengths = np.fromiter((len(p.user) for p in prompts), np.float64, laid.count)
+    turns = np.fromiter((p.turns for p in prompts), np.float64, laid.count)
+    system = np.fromiter((_crc(p.system) for p in prompts), np.int64, laid.count)
+    found = np.column_stack(
+        [
+            np.log1p(lengths) / 9.0,
+            np.log1p(words) / 7.0,
+            lengths / (12.0 * np.maximum(words, 1)),
+            shares[:, _DIGIT],
+            shares[:, _UPPER],
+            shares[:, _BEYOND],
+            shares[:, _SYMBOL],
+            np.log1p(counts[:, _LINE]) / 5.0,
+            np.log1p(turns) / 5.0,
+            [1.0 if p.system else 0.0 for p in prompts],
+            (system >> 24) / 255.0,
+            ((system >> 16) & 255) / 255.0,
+        ]
+    )
+    return np.minimum(found, 1.0)
+
+
+def _crc(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "replace")) if text else 0

@@ -52,6 +52,8 @@ class Watcher:
         self.detector = Detector(settings.drift)
         self.control = Control(settings.drift, self._seed("control"))
         """A stream without drift, which begins once there is a reference to draw from."""
+        self._prompts: list[tuple[bytes, float]] = []
+        """Sketches and times of prompts that were read and not looked at yet."""
         self.begin()
         self._load()
 
@@ -145,6 +147,7 @@ class Watcher:
             self.memory["said"] = word.number
             if not self.integrity.changed:
                 self._hear(word)
+        self._look(share)
         if rows or said:
             self.save()
         return len(rows)
@@ -175,6 +178,7 @@ class Watcher:
     def _see(self, row: Exchange, share: float) -> None:
         if row.layout is not None and self.integrity.see(row.layout, row.client):
             if self.integrity.changed:
+                self._look(share)  # they are among those that are taken back
                 self.memory["pipeline_at"] = row.created_at
                 self.detector.forgive(_DOUBTED)
                 self.quality.forgive(_DOUBTED)
@@ -185,10 +189,7 @@ class Watcher:
         if self.integrity.changed:
             return
         if row.sketch is not None:
-            self.detector.see(row.sketch, row.created_at, share)
-            baseline = self.detector.baseline
-            if baseline is not None:
-                self.control.see(baseline, row.created_at, share)
+            self._prompts.append((row.sketch, row.created_at))
         if row.digest == self.live and row.role == "live":
             for channel, harm in harms.of_exchange(row):
                 self.quality.see(channel, harm)
@@ -198,6 +199,16 @@ class Watcher:
         if row.role == CONTROL:
             for channel, harm in harms.of_exchange(row):
                 self.advantage.see(BASE, channel, harm)
+
+    def _look(self, share: float) -> None:
+        """Give the drift test the prompts that came, all at once: it costs a fraction so."""
+        prompts, self._prompts = self._prompts, []
+        while prompts and not self.detector.watching:
+            self.detector.see(*prompts.pop(0), share)
+        baseline = self.detector.baseline
+        if prompts and baseline is not None:
+            self.detector.see_all(prompts, share)
+            self.control.see_all(baseline, [at for _, at in prompts], share)
 
     def _hear(self, word: Said) -> None:
         since = self.memory.get("since")

@@ -24,8 +24,7 @@ def test_a_stream_without_drift_raises_no_more_alarms_than_promised() -> None:
     alarms, promised = 0, 0.0
     for seed in range(12):
         control = Control(SETTINGS, seed)
-        for number in range(600 * EVERY):
-            control.see(BASELINE, number * 60.0, 0.5)
+        control.see_all(BASELINE, [number * 60.0 for number in range(600 * EVERY)], 0.5)
         alarms += control.alarms
         promised += control.promised
     assert promised > 1.0
@@ -37,7 +36,7 @@ def test_after_a_false_alarm_the_control_begins_anew_with_what_is_left_of_its_bu
     control = Control(generous, 3)
     before = 0.0
     for number in range(300 * EVERY):
-        control.see(BASELINE, number * 60.0, 1.0)
+        control.see_all(BASELINE, [number * 60.0], 1.0)
         assert control.promised >= before
         before = control.promised
     assert 1 < control.alarms <= control.promised
@@ -53,23 +52,34 @@ def test_cut_anywhere_and_resumed_it_counts_the_same() -> None:
     generous = DriftSettings(reference=40, false_alarms_per_week=2000.0)
     whole, resumed = Control(generous, 3), Control(generous, 3)
     for number in range(200 * EVERY):
-        whole.see(BASELINE, number * 60.0, 1.0)
-        resumed.see(BASELINE, number * 60.0, 1.0)
+        whole.see_all(BASELINE, [number * 60.0], 1.0)
+        resumed.see_all(BASELINE, [number * 60.0], 1.0)
         if number % 301 == 0:
             resumed = _again(resumed, generous, BASELINE)
     assert whole.alarms > 0
     assert resumed.dump() == whole.dump()
 
 
+def test_many_prompts_at_once_count_as_one_after_another() -> None:
+    generous = DriftSettings(reference=40, false_alarms_per_week=2000.0)
+    whole, single = Control(generous, 3), Control(generous, 3)
+    times = [number * 60.0 for number in range(200 * EVERY)]
+    whole.see_all(BASELINE, times, 1.0)
+    for at in times:
+        single.see_all(BASELINE, [at], 1.0)
+    assert whole.alarms > 0
+    assert single.dump() == whole.dump()
+
+
 def test_over_another_reference_it_begins_anew_and_keeps_its_counts() -> None:
     control = Control(SETTINGS, 5)
     for number in range(60 * EVERY):
-        control.see(BASELINE, number * 60.0, 1.0)
+        control.see_all(BASELINE, [number * 60.0], 1.0)
     resumed, promised = _again(control, SETTINGS, None), control.promised
     other = BASELINE[::-1].copy()
     for number in range(60 * EVERY, 90 * EVERY):
-        control.see(other, number * 60.0, 1.0)
-        resumed.see(other, number * 60.0, 1.0)
+        control.see_all(other, [number * 60.0], 1.0)
+        resumed.see_all(other, [number * 60.0], 1.0)
     assert control.promised > promised > 0
     assert resumed.dump() == control.dump()
 
@@ -80,7 +90,7 @@ def test_what_is_kept_of_a_tenant_and_held_in_memory_fits_in_256_kib() -> None:
     for number, packed in enumerate(stream(5, settings.reference + settings.bag)):
         detector.see(packed, number * 60.0)
         if detector.baseline is not None:
-            control.see(detector.baseline, number * 60.0, 1.0)
+            control.see_all(detector.baseline, [number * 60.0], 1.0)
     (state, arrays), (control_state, control_arrays) = detector.dump(), control.dump()
     row = joined(arrays, control_arrays)
     assert parted(row) == control_arrays

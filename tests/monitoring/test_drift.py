@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.drift import Detector, DriftSettings
-from monitoring.sketch import sketch
+from monitoring.drift import OTHER_BASE, Detector, DriftSettings
+from monitoring.sketch import pack, sketch, unpack
 from tests.monitoring.tickets import pool, prompt, stream
 
 ACME = Path(__file__).parents[2] / "examples" / "acme"
@@ -98,6 +99,8 @@ def test_unreadable_sketches_are_dropped_and_counted() -> None:
 
 
 _SMALL = DriftSettings(reference=40, reference_span_s=50.0, sustained_for=5)
+_BRIEF = DriftSettings(reference=40, reference_span_s=50.0, sustained_for=90, bag=70)
+"""The topic is learnt afresh every 50 prompts, and drift is seldom established."""
 
 
 @settings(max_examples=25, deadline=None)
@@ -114,6 +117,47 @@ def test_cut_anywhere_and_resumed_it_tells_the_same(
         resumed = Detector.load(_SMALL, json.loads(json.dumps(state)), arrays)
     assert resumed.evidence() == whole.evidence()
     assert resumed.dump() == whole.dump()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32), st.lists(st.integers(0, 300), max_size=3), st.sampled_from([0.0, 0.4])
+)
+def test_many_prompts_at_once_tell_what_one_after_another_does(
+    seed: int, cuts: list[int], share: float
+) -> None:
+    prompts = [(packed, float(at)) for at, packed in enumerate(stream(seed, 300, share, 90))]
+    one_by_one, together = Detector(_BRIEF, seed=seed), Detector(_BRIEF, seed=seed)
+    for packed, at in prompts:
+        one_by_one.see(packed, at)
+    for start, end in pairwise([0, *sorted(cuts), len(prompts)]):
+        together.see_all(prompts[start:end])
+    assert together.dump() == one_by_one.dump()
+
+
+def test_with_pause_nothing_is_taken_in_after_the_alarm() -> None:
+    prompts = [(packed, None) for packed in stream(1, 300, 0.9, 90)]
+    detector = Detector(_SMALL)
+    taken = detector.see_all(prompts, pause=True)
+    assert detector.crossed_at is not None
+    assert detector.seen == detector.crossed_at
+    assert detector.seen + detector.dropped == taken < 300
+    single = Detector(_SMALL)
+    for packed, at in prompts[:taken]:
+        single.see(packed, at)
+    assert single.purse.spent == detector.purse.spent
+
+
+def test_sketches_of_another_base_are_dropped_until_it_is_the_base() -> None:
+    detector = _run(Detector(_SMALL), stream(1, 80))
+    others = [pack(unpack(packed), mark=7) for packed in pool(new=True)]
+    before, dropped = detector.seen, detector.dropped
+    _run(detector, [*others[: OTHER_BASE - 1], pool()[-1]], 80)
+    assert (detector.seen, detector.dropped) == (before + 1, dropped + OTHER_BASE - 1)
+    _run(detector, others, 200)
+    assert detector.watching
+    assert detector.crossed_at is None  # all of another kind, and all that there is
+    assert Detector.load(_SMALL, *detector.dump()).dump() == detector.dump()
 
 
 def _ranks_of_ties(seed: int, cut: int | None = None) -> list[float]:
@@ -133,13 +177,6 @@ def test_detectors_of_other_seeds_break_ties_each_in_their_own_way() -> None:
     one, two = _ranks_of_ties(1), _ranks_of_ties(2)
     assert one != two
     assert _ranks_of_ties(1, cut=90) == one
-
-
-def test_a_state_without_a_seed_is_read_as_of_the_seed_that_all_had() -> None:
-    before = _run(Detector(_SMALL), stream(7, 60))
-    state, arrays = before.dump()
-    kept = {key: value for key, value in state.items() if key != "seed"} | {"format": 2}
-    assert Detector.load(_SMALL, kept, arrays).dump() == (state, arrays)
 
 
 def test_a_state_of_another_format_is_refused() -> None:

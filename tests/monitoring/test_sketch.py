@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring.sketch import BYTES, CHARACTERS, DIMENSIONS, WORDS, sketch, unpack
+from monitoring.laid import MOST
+from monitoring.sketch import (
+    BYTES,
+    CHARACTERS,
+    DIMENSIONS,
+    MAX_CHARACTERS,
+    SCALE,
+    WORDS,
+    mark_of,
+    sketch,
+    sketches,
+    unpack,
+)
 
 
 def _user(text: Any) -> list[dict[str, Any]]:
@@ -40,14 +52,28 @@ def test_anything_at_all_becomes_a_finite_sketch_of_the_same_size(messages: Any)
     assert len(packed) == BYTES
     numbers = unpack(packed)
     assert numbers.shape == (DIMENSIONS,)
-    assert np.isfinite(numbers).all()
+    assert mark_of(packed) == 0
     assert sketch(messages) == packed
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_MESSAGES | _JSON, max_size=6))
+def test_many_at_once_get_the_sketches_that_each_gets_alone(many: list[Any]) -> None:
+    assert sketches(many) == [sketch(messages) for messages in many]
+
+
+def test_long_texts_are_sketched_by_their_beginning_however_many_come_at_once() -> None:
+    long = [_user(f"{chr(0x4E00 + n)}" * 2 * MAX_CHARACTERS) for n in range(20)]
+    assert 20 * 3 * MAX_CHARACTERS > 2 * MOST
+    assert sketches(long) == [
+        sketch(_user(each[0]["content"][:MAX_CHARACTERS] + "?")) for each in long
+    ]
 
 
 def test_each_channel_has_length_one() -> None:
     numbers = unpack(sketch(_user("The parcel never arrived, where is it?")))
     for channel in (numbers[:CHARACTERS], numbers[CHARACTERS : CHARACTERS + WORDS]):
-        assert np.linalg.norm(channel) == pytest.approx(1.0, abs=2e-3)
+        assert np.linalg.norm(channel / SCALE) == pytest.approx(1.0, abs=0.02)
 
 
 def test_text_parts_read_like_one_string() -> None:
@@ -75,13 +101,13 @@ def test_another_system_prompt_shows_in_the_descriptors_alone() -> None:
 def test_texts_of_one_topic_lie_closer_than_texts_of_two() -> None:
     bills = ["my invoice is wrong", "the invoice shows a wrong sum", "wrong invoice, please check"]
     locks = ["the smart lock jams at night", "our smart lock will not open", "lock jams again"]
-    a = np.stack([unpack(sketch(_user(t)))[: CHARACTERS + WORDS] for t in bills])
-    b = np.stack([unpack(sketch(_user(t)))[: CHARACTERS + WORDS] for t in locks])
+    a = np.stack([unpack(sketch(_user(t)))[: CHARACTERS + WORDS] / SCALE for t in bills])
+    b = np.stack([unpack(sketch(_user(t)))[: CHARACTERS + WORDS] / SCALE for t in locks])
     within = min((a @ a.T)[np.triu_indices(3, 1)].mean(), (b @ b.T)[np.triu_indices(3, 1)].mean())
     assert within > (a @ b.T).mean() + 0.3
 
 
-@pytest.mark.parametrize("packed", [b"", b"\x01", b"\x02" + bytes(BYTES - 1)])
+@pytest.mark.parametrize("packed", [b"", b"\x02", b"\x01" + bytes(BYTES - 1)])
 def test_foreign_bytes_are_named(packed: bytes) -> None:
-    with pytest.raises(ValueError, match="expected a sketch of version 1"):
+    with pytest.raises(ValueError, match="expected a sketch of version 2"):
         unpack(packed)
