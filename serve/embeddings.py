@@ -10,6 +10,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def _locate(file: Path, name: str) -> _Tensor:
         raise UnreadableBase(file, f"its header doesn't say where {name} is") from None
 
 
-def _header(file: Path) -> tuple[dict[str, dict[str, object]], int]:
+def _header(file: Path) -> tuple[dict[str, Any], int]:
     """(what it says of each tensor, where the numbers begin): 8 bytes with the header's length, the
     header as JSON, the numbers."""
     try:

@@ -42,8 +42,8 @@ def bfloat16(numbers: NDArray[np.float32]) -> NDArray[np.uint16]:
     ids=["float32", "float16", "bfloat16"],
 )
 def test_rows_are_read_in_slices(tmp_path: Path, kept: NDArray[Any], precision: float) -> None:
-    odd = np.zeros(3, dtype=np.int8)  # so that what follows begins anywhere
-    write(tmp_path / "model.safetensors", {"a.bias": odd, LAYER: kept, "lm_head.weight": kept * 0})
+    others = {"a.bias": np.zeros(3, dtype=np.int8), "lm_head.weight": kept * 0}
+    write(tmp_path / "model.safetensors", {LAYER: kept, **others})
     embeddings = Embeddings(tmp_path)
     assert embeddings.shape == (6, 4)
     part = embeddings[1:3]
