@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, delete, select
+from collections.abc import Iterable
+
+from sqlalchemy import ForeignKey, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, bump, now
@@ -15,7 +17,8 @@ class Engine(Base):
     """A vLLM replica. `url` has no path (`http://127.0.0.1:8100`); `base` is its served name.
 
     `max_loras`: distinct adapters in one step. `max_cpu_loras`: adapters that it keeps in memory.
-    `max_num_seqs`: requests that it works on at once; more wait inside it.
+    `max_num_seqs`: requests that it works on at once; more wait inside it. `meaning`: SHA-256 of
+    the blob with what the base's words mean (`monitoring.meaning`); None: not known (yet).
     """
 
     __tablename__ = "engines"
@@ -30,6 +33,7 @@ class Engine(Base):
     max_num_seqs: Mapped[int] = mapped_column(default=64, server_default="64")
     started_at: Mapped[float] = mapped_column(default=now)
     heartbeat_at: Mapped[float] = mapped_column(default=now)
+    meaning: Mapped[str | None]
 
 
 class Placement(Base):
@@ -64,9 +68,13 @@ class Engines:
         max_cpu_loras: int = 64,
         max_num_seqs: int = 64,
     ) -> Engine:
-        """A (re)started engine: state "starting", and nothing is placed in it any more."""
+        """A (re)started engine: state "starting", and nothing is placed in it any more. What its
+        base's words mean is kept for as long as it is the same base."""
         with self._database.write() as session:
             session.execute(delete(Placement).where(Placement.engine_id == engine_id))
+            before = session.get(Engine, engine_id)
+            if before is not None and before.base != base:
+                before.meaning = None
             engine = session.merge(
                 Engine(
                     id=engine_id,
@@ -99,6 +107,16 @@ class Engines:
                     session.execute(delete(Placement).where(Placement.engine_id == engine_id))
                 bump(session)
         return engine
+
+    def set_meaning(self, base: str, digest: str) -> None:
+        """Say which blob of the store holds what the words of a base mean, of all its engines."""
+        with self._database.write() as session:
+            session.execute(update(Engine).where(Engine.base == base).values(meaning=digest))
+            bump(session)
+
+    def meaning(self, base: str) -> str | None:
+        """Which blob of the store holds what the words of a base mean, as far as it was said."""
+        return meanings(self.all()).get(base)
 
     def all(self) -> list[Engine]:
         """Every engine ever registered and not removed, by id."""
@@ -153,3 +171,8 @@ class Engines:
             query = query.where(Placement.digest == digest)
         with self._database.read() as session:
             return [*session.scalars(query)]
+
+
+def meanings(engines: Iterable[Engine]) -> dict[str, str]:
+    """{base: digest of the blob with what its words mean}, of bases of which it was said."""
+    return {engine.base: engine.meaning for engine in engines if engine.meaning is not None}

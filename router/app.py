@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from monitoring.metrics import Metrics
-from monitoring.sketch import sketch
+from monitoring.sketch import sketches
 from registry import Registry
 from registry.tenants import Tenant
 from router import feedback, models
@@ -41,6 +41,7 @@ from router.http import JSON, header, read_body, refuse_packed
 from router.keys import authenticate
 from router.kinds import KINDS
 from router.limits import open_limits
+from router.meanings import Meanings
 from router.methods import allowed
 from router.reach import Reach
 from router.recorder import Recorder
@@ -69,7 +70,8 @@ def create_app(
     `state` has `snapshots` and `recorder`."""
     health = health or Health(metrics, settings.stall_s)
     snapshots = Snapshots(settings, registry, metrics)
-    recorder = Recorder(settings, registry, metrics, sketch=sketch)
+    meanings = Meanings(registry.store, lambda: snapshots.view.snapshot)
+    recorder = Recorder(settings, registry, metrics, sketches=sketches, meanings=meanings)
     desk = feedback.Desk(settings, registry, recorder)
     upstream = Upstream(settings)
     replicas = Replicas(settings)

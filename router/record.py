@@ -1,4 +1,4 @@
-"""Records: a call that is over, as the row that is kept of it.
+"""Records: calls that are over, as the rows that are kept of them.
 
 Made in the recorder's thread. Text leaves the router only for tenants that opted in, and redacted;
 of all others only what can't be turned back into text: signals and a sketch. Knows calls and
@@ -8,13 +8,15 @@ settings; nothing about queues.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from monitoring.client import client
 from monitoring.integrity import layout
+from monitoring.meaning import Meaning
 from monitoring.metrics import Metrics
 from monitoring.redaction import redacted, redacted_json
 from monitoring.signals import Format, Signals, observe
@@ -24,29 +26,72 @@ from registry.versions import Version
 from router import said
 from router.budget import Budget
 from router.call import Call
+from router.meanings import Meanings
 from router.said import Said
 from router.select import SHADOW
 from router.settings import RouterSettings
+from router.traces import trace
 
-Sketch = Callable[[object], bytes]
+_log = structlog.get_logger("router.record")
+
+Sketches = Callable[[Sequence[object], Meaning | None], list[bytes]]
+"""(conversations, what their words mean) → a sketch of each."""
 _FORMATS_S = 5.0
 """How old what adapters say of their answers may be."""
 
 
 class Records:
-    """`row` may ask the registry, once every few seconds. Raises DatabaseUnavailable."""
+    """`rows` may ask the registry, once every few seconds. Raises DatabaseUnavailable."""
 
     def __init__(
-        self, settings: RouterSettings, registry: Registry, metrics: Metrics, sketch: Sketch
+        self,
+        settings: RouterSettings,
+        registry: Registry,
+        metrics: Metrics,
+        sketches: Sketches,
+        meanings: Meanings,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._sketch = sketch
+        self._sketch = sketches
+        self._meanings = meanings
         self._sketch_budgets: dict[str, Budget] = {}
         self._formats = Formats(registry)
 
-    def row(self, call: Call) -> dict[str, Any]:
-        """The columns of `registry.exchanges.Exchange`, and the tenant's metrics moved."""
+    def rows(self, calls: Sequence[Call]) -> list[dict[str, Any]]:
+        """The columns of `registry.exchanges.Exchange` for each, and the tenants' metrics moved.
+        Prompts are sketched together: it costs a fraction of one by one."""
+        rows: list[dict[str, Any]] = []
+        asked: dict[str, list[int]] = {}
+        conversations: list[list[object]] = []
+        for number, call in enumerate(calls):
+            row, conversation = self._row(call)
+            rows.append(row)
+            conversations.append(conversation)
+            if conversation:
+                assert call.engine
+                asked.setdefault(call.engine.base, []).append(number)
+        for base, numbers in asked.items():
+            prompts = [conversations[number] for number in numbers]
+            made = self._sketched(prompts, self._meanings.of(base))
+            for number, packed in zip(numbers, made, strict=True):
+                rows[number]["sketch"] = packed
+        return rows
+
+    def _sketched(
+        self, conversations: Sequence[object], meaning: Meaning | None
+    ) -> Sequence[bytes | None]:
+        """None for what can't be sketched: its record goes on without, and so do all others."""
+        try:
+            return self._sketch(conversations, meaning)
+        except Exception as error:
+            if len(conversations) == 1:
+                _log.error("a prompt can't be sketched", traceback=trace(error))
+                return [None]
+            return [self._sketched([one], meaning)[0] for one in conversations]
+
+    def _row(self, call: Call) -> tuple[dict[str, Any], list[object]]:
+        """The row, still without a sketch, and the conversation to be sketched, if any."""
         assert call.tenant and call.target and call.engine
         version, target, first = call.version, call.target, call.first_byte
         most = self._settings.record_text_bytes
@@ -58,7 +103,7 @@ class Records:
         answer = said.read(call.kept)
         signals = self._signals(call, answer)
         answer_kept = keeps and not call.cut and sum(map(len, call.kept)) <= most
-        return dict(
+        row = dict(
             id=call.completion_id,
             tenant=call.tenant.name,
             alias=target.alias.name if target.alias else None,
@@ -87,10 +132,11 @@ class Records:
             mean_logprob=None if answer is None else answer.mean_logprob,
             client=client(*call.client),
             layout=layout(conversation) if conversation and sketched else None,
-            sketch=self._sketch(conversation) if conversation and sketched else None,
+            sketch=None,
             messages=self._kept({"messages": conversation}) if keep and conversation else None,
             answer=self._kept(answer.text) if answer_kept and answer is not None else None,
         )
+        return row, conversation if sketched else []
 
     def _signals(self, call: Call, answer: Said | None) -> Signals | None:
         if answer is None or call.status != 200 or (answer.calls and not answer.text):

@@ -23,7 +23,8 @@ from registry.errors import DatabaseUnavailable
 from router.budget import Budget
 from router.call import Call
 from router.leisure import Leisure
-from router.record import Records, Sketch
+from router.meanings import Meanings
+from router.record import Records, Sketches
 from router.scribe import Busy, Scribe
 from router.settings import RouterSettings
 from router.traces import trace
@@ -35,12 +36,18 @@ class Recorder:
     """`offer` never blocks; `flush` writes what is pending; a loop does so every so often."""
 
     def __init__(
-        self, settings: RouterSettings, registry: Registry, metrics: Metrics, *, sketch: Sketch
+        self,
+        settings: RouterSettings,
+        registry: Registry,
+        metrics: Metrics,
+        *,
+        sketches: Sketches,
+        meanings: Meanings,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
-        self._records = Records(settings, registry, metrics, sketch)
+        self._records = Records(settings, registry, metrics, sketches, meanings)
         self._budget = Budget(settings.records_per_second, settings.records_per_second)
         self._leisure = Leisure(settings.records_per_second, settings.record_share)
         self._pending: deque[Call] = deque()
@@ -134,7 +141,7 @@ class Recorder:
             self._leisure.spent(len(batch), time.thread_time() - began)
 
     def _keep(self, batch: list[Call]) -> None:
-        rows = [self._records.row(call) for call in batch]
+        rows = self._records.rows(batch)
         try:
             self._registry.exchanges.add(rows)
         except (DataError, IntegrityError):  # of a tenant that is gone, or odd: keep the others

@@ -1,6 +1,7 @@
 """The supervisor: keeps one vLLM running and the registry's row about it true.
 
-Knows processes, /health and the engine's row; nothing about adapters. Three verbs, run by cli:
+Knows processes, /health and the engine's row; nothing about adapters. What the base's words mean is
+told beside it (serve/meanings.py). Three verbs, run by cli:
 
     await supervisor.startup()                  # refuses a port in use; spawns; returns at once
     while not stopping: await supervisor.tick() # paces itself: returns at a death or after
@@ -24,6 +25,7 @@ from monitoring.metrics import Metrics
 from registry import Registry
 from registry.errors import NotFound
 from serve.client import EngineClient
+from serve.meanings import Teller
 from serve.process import EngineProcess, PortInUse, require_free_port
 from serve.settings import EngineSettings
 
@@ -32,6 +34,7 @@ _log = structlog.get_logger()
 MAX_FAILED_STARTS = 3
 _PORT_WAIT_S = 15.0
 _PROBE_S = 0.25
+_TELLER_WAIT_S = 2.0
 
 
 class EngineStartFailed(Exception):
@@ -73,6 +76,7 @@ class EngineSupervisor:
         self._client = EngineClient(
             f"http://{_reachable(settings.host)}:{settings.port}", settings.engine_api_key
         )
+        self._teller = Teller(registry, settings.base, settings.name)
         self._process: EngineProcess | None = None
         self._state = "down"
         self._spawned_at = 0.0
@@ -147,6 +151,7 @@ class EngineSupervisor:
         finally:
             if self._process is not None:
                 await self._process.stop(limit)
+            await asyncio.to_thread(self._teller.stop, _TELLER_WAIT_S)
             await self._client.close()
         await self._down()
 
@@ -179,6 +184,7 @@ class EngineSupervisor:
         self.ready_after_s = now - self._spawned_at
         self._metrics.engine_up.labels(self._settings.id).set(1)
         _log.info("engine.ready", engine=self._settings.id, seconds=round(self.ready_after_s, 1))
+        self._teller.start()  # not before: vLLM may have had to download the base
 
     async def _bury(self, why: str) -> None:
         """The child is dead or has to be: say so, and leave nothing of it behind."""

@@ -48,6 +48,7 @@ ROUTING_CHANGES: dict[str, Callable[[Registry], object]] = {
         "e", "http://e", "t", max_loras=1, max_lora_rank=8
     ),
     "an engine's state changes": lambda r: r.engines.heartbeat("engine-1", "draining"),
+    "words have a meaning": lambda r: r.engines.set_meaning("tiny", digest_of(7)),
     "an engine is removed": lambda r: r.engines.remove("engine-1"),
     "a version is placed": lambda r: r.engines.place("engine-1", digest_of(1), "warm"),
     "a certificate": lambda r: r.versions.certify(digest_of(1), {"parity": 0.01}),
@@ -150,6 +151,25 @@ def test_an_engine_that_starts_again_has_nothing_placed_in_it(platform: Registry
     )
     assert (engine.state, engine.url) == ("starting", "http://10.0.0.2:8100")
     assert platform.engines.placements() == []
+
+
+def test_what_a_bases_words_mean_holds_for_its_engines_until_they_serve_another(
+    platform: Registry,
+) -> None:
+    def register(name: str, base: str) -> None:
+        platform.engines.register(name, "http://e", base, max_loras=1, max_lora_rank=8)
+
+    register("engine-2", "tiny")
+    register("engine-3", "large")
+    platform.engines.set_meaning("tiny", digest_of(7))
+    assert [e.meaning for e in platform.engines.all()] == [digest_of(7), digest_of(7), None]
+    register("engine-1", "tiny")
+    platform.engines.heartbeat("engine-1", "ready")
+    assert platform.snapshot().engines[0].meaning == digest_of(7)
+    register("engine-1", "large")
+    assert platform.engines.get("engine-1").meaning is None
+    assert platform.engines.meaning("tiny") == digest_of(7), "engine-2 says so"
+    assert platform.engines.meaning("large") is None
 
 
 def test_an_engine_that_is_down_has_nothing_placed_in_it(platform: Registry) -> None:

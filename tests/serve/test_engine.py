@@ -22,6 +22,7 @@ from serve.process import PortInUse
 from serve.settings import EngineSettings
 from tests.serve.making import BASE, KEY, engine_settings
 
+OWN = Path(__file__).parents[2] / "train" / "base" / BASE
 FAKE = [sys.executable, "-m", "tests.fake_engine", "--base", BASE, "--api-key", KEY]
 
 
@@ -92,13 +93,15 @@ async def test_a_heartbeat_is_written_with_every_tick(
 
 
 async def test_a_killed_engine_is_down_at_once_and_comes_back(
-    settings: EngineSettings, sqlite_registry: Registry
+    tmp_path: Path, port: int, sqlite_registry: Registry
 ) -> None:
+    settings = engine_settings(tmp_path, port=port, base=str(OWN))
     engine = supervisor(settings, sqlite_registry)
     await engine.startup()
     await tick_until(engine, lambda: engine.state == "ready")
     first = engine.pid
     assert first is not None
+    await tick_until(engine, lambda: sqlite_registry.engines.meaning(BASE) is not None)
     sqlite_registry.engines.place(settings.id, "d" * 64, "warm")
 
     ticking = asyncio.create_task(engine.tick())
@@ -110,7 +113,9 @@ async def test_a_killed_engine_is_down_at_once_and_comes_back(
     await tick_until(engine, lambda: engine.state == "ready")
     assert engine.pid != first
     assert engine.starts == 2
-    assert [e.id for e in sqlite_registry.engines.ready()] == [settings.id]
+    (row,) = sqlite_registry.engines.ready()
+    assert row.id == settings.id
+    assert row.meaning, "what its base's words mean outlives it"
     await engine.shutdown()
 
 

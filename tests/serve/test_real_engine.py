@@ -13,11 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from monitoring.meaning import Meaning
 from monitoring.metrics import Metrics
 from registry.fingerprint import base_fingerprint
 from registry.names import served_name
 from registry.versions import Version
 from serve.client import AdapterUnavailable, EngineClient
+from serve.meanings import make
 from serve.swap import Swapper
 from tests.real_engine import make_adapter, misname_modules
 from tests.serve.conftest import Real
@@ -89,6 +91,14 @@ async def test_probes_and_other_requests_share_a_batch_unharmed(real: Real) -> N
 
     for number, figures in enumerate(together):
         assert figures == pytest.approx(base if number % 2 else alone, abs=1e-3)
+
+
+def test_a_ready_engine_says_what_its_bases_words_mean(real: Real) -> None:
+    engines = real.registry.engines
+    real.engine.wait_until(lambda: engines.meaning(real.base.name) is not None, "told", 60)
+    digest = engines.meaning(real.base.name)
+    assert digest is not None
+    assert Meaning.load(real.registry.store.blob(digest)).mark == make(real.base).mark
 
 
 async def test_an_adapter_without_effect_is_rejected(real: Real) -> None:
