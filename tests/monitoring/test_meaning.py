@@ -22,6 +22,8 @@ _TOKENS = ["<s>", None, *(f" {word}" for word in (*_REST, *_BILLS, *_LOCKS)), "R
 def _vectors() -> NDArray[np.float32]:
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(len(_TOKENS), 48)).astype(np.float32)
+    # As in real ones: how common a token is outweighs what it means.
+    vectors += 4 * (rng.normal(size=(len(_TOKENS), 2)) @ rng.normal(size=(2, 48)))
     for words in (_BILLS, _LOCKS):
         middle = 3 * rng.normal(size=48)
         for word in words:
