@@ -12,19 +12,25 @@ import random
 import time
 import timeit
 from collections.abc import Callable
+from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from bench.report import Report
+from cli.base import default_folder
 from monitoring.control import EVERY, Control
 from monitoring.drift import Detector, DriftSettings
 from monitoring.integrity import Integrity, layout
 from monitoring.redaction import redacted
 from monitoring.signals import Format, observe
-from monitoring.sketch import sketch
+from monitoring.sketch import sketches
 from router.said import read
+from serve.meanings import make
 
 CHARS = 500
 PROMPT_WORDS = 40
-_REFERENCE, _TURN = 200, 500
+_REFERENCE, _TURNS = 200, 20
+_TOGETHER = 128
 _LETTER = (
     "The parcel left Leipzig on Monday and should be with you by Thursday at noon. If it is not "
     "there by then, please answer this mail and we will ask the carrier where it went, send you "
@@ -45,6 +51,7 @@ _SCHEMA = {
 
 def main(rounds: int) -> list[Report]:
     """Run it; the best of `rounds` turns counts, what else the machine does only adds to them."""
+    threadpool_limits(1, user_api="blas")  # as in the controller
     text = (_LETTER * 3)[:CHARS]
     record = json.dumps({"city": "Leipzig", "parcels": 2, "kind": "late", "tags": ["a", "b"]})
     label = Format.of({"labels": ["billing", "delivery", "returns"]})
@@ -74,39 +81,59 @@ def main(rounds: int) -> list[Report]:
 
 
 def _exchange(rounds: int) -> Report:
-    """All that watching one exchange takes, from its prompt and answer to the evidence."""
+    """All that watching one exchange takes, from its prompt and answer to the evidence. Prompts
+    come as many at a time as the router's recorder and the controller take on a busy day."""
     chance = random.Random(7)
     words = _LETTER.split()
     system = {"role": "system", "content": "Route the ticket to one label."}
     prompts = [
         [system, {"role": "user", "content": " ".join(chance.choices(words, k=PROMPT_WORDS))}]
-        for _ in range(_TURN * max(3, rounds) + _REFERENCE)
+        for _ in range(_TOGETHER * _TURNS * max(3, rounds) + _REFERENCE)
     ]
-    sketches = [sketch(prompt) for prompt in prompts]
+    meaning = make(default_folder())
+    watched = [(packed, float(at)) for at, packed in enumerate(sketches(prompts, meaning))]
     settings = DriftSettings(reference=_REFERENCE)
     detector, control, integrity = Detector(settings), Control(settings, 1), Integrity(_REFERENCE)
-    for number, packed in enumerate(sketches[:_REFERENCE]):
-        detector.see(packed, float(number))
+    detector.see_all(watched[:_REFERENCE])
     baseline = detector.baseline
     assert baseline is not None
-    for number in range(EVERY * 2 * _REFERENCE):  # its own reference, and a bag to compare with
-        control.see(baseline, float(number), 0.1)
-    asked, seen = itertools.cycle(prompts), itertools.cycle(sketches[_REFERENCE:])
-    now = itertools.count(EVERY * 2 * _REFERENCE)
+    begun = EVERY * settings.bag  # its own reference, and a bag to compare with
+    control.see_all(baseline, [float(at) for at in range(begun)], 0.1)
+    now = itertools.count(begun, _TOGETHER)
+    asked = itertools.cycle(_parts(prompts))
+    seen = itertools.cycle(_parts(watched[_REFERENCE:]))
+
+    def controlled() -> None:
+        began = next(now)
+        control.see_all(baseline, [float(began + at) for at in range(_TOGETHER)], 0.1)
+
     steps: dict[str, Callable[[], object]] = {
-        f"a sketch of {PROMPT_WORDS} words": lambda: sketch(next(asked)),
-        "how its messages are built": lambda: integrity.see(layout(next(asked))),
-        "the drift test": lambda: detector.see(next(seen), float(next(now)), 0.1),
-        "the stream without drift": lambda: control.see(baseline, float(next(now)), 0.1),
-        f"signals of {CHARS} characters": lambda: observe((_LETTER * 3)[:CHARS]),
+        f"a sketch of {PROMPT_WORDS} words": lambda: sketches(next(asked), meaning),
+        "how its messages are built": lambda: [
+            integrity.see(code) for code in map(layout, next(asked))
+        ],
+        "the drift test": lambda: detector.see_all(next(seen), 0.1),
+        "the stream without drift": controlled,
+        f"signals of {CHARS} characters": lambda: [
+            observe((_LETTER * 3)[:CHARS]) for _ in range(_TOGETHER)
+        ],
     }
-    report = Report("signals: of one exchange", "one thread", ("", "µs"))
+    report = Report(f"signals: of one exchange, {_TOGETHER} at a time", "one thread", ("", "µs"))
     for name, step in steps.items():
-        turns = timeit.repeat(step, timer=time.process_time, number=_TURN, repeat=max(3, rounds))
-        report.figures[name] = min(turns) / _TURN * 1e6
+        turns = timeit.repeat(step, timer=time.process_time, number=_TURNS, repeat=max(3, rounds))
+        report.figures[name] = min(turns) / _TURNS / _TOGETHER * 1e6
         report.add(name, f"{report.figures[name]:.0f}")
     whole = sum(report.figures.values())
     report.add("together", f"{whole:.0f}")
     assert not detector.dropped, "repeats would be cheaper"
+    assert not detector.established, "so would rest"
     report.judge(f"an exchange in at most 200 µs: {whole:.0f}", whole <= 200)
+    alone = timeit.repeat(
+        lambda: sketches(next(asked)[:1], meaning), timer=time.process_time, number=100, repeat=5
+    )
+    report.add("a sketch made alone", f"{min(alone) / 100 * 1e6:.0f}")
     return report
+
+
+def _parts(whole: list[Any]) -> list[list[Any]]:
+    return [whole[at : at + _TOGETHER] for at in range(0, len(whole) - _TOGETHER + 1, _TOGETHER)]

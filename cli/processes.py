@@ -161,6 +161,8 @@ def worker_run(context: typer.Context) -> None:
 
 def controller_run(context: typer.Context) -> None:
     """Swap candidates in, watch for drift, and have retrained what drifted."""
+    from threadpoolctl import threadpool_limits
+
     from cli.loops import repeat, stop_event, until
     from monitoring import exposition
     from monitoring.controller import Controller
@@ -168,6 +170,8 @@ def controller_run(context: typer.Context) -> None:
     from serve.swap import Swapper
 
     logs.configure("controller")
+    # The drift test's products are small: threads would spend more on waiting than they save.
+    threadpool_limits(1, user_api="blas")
     home = Invocation.of(context).home
     swap_settings, settings = room_settings.swap(home), room_settings.controller(home)
     with opened(context) as registry:

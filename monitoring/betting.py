@@ -55,7 +55,10 @@ def chances(seed: int, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def chance(seed: int, number: int) -> float:
     """One of `chances`."""
-    return float(chances(seed, np.array([number]))[0])
+    z = (seed * _FIRST + (number + 1) * _SECOND) & _MASK
+    z = ((z ^ (z >> 30)) * _SECOND) & _MASK
+    z = ((z ^ (z >> 27)) * _THIRD) & _MASK
+    return ((z ^ (z >> 31)) >> 11) / float(1 << 53)
 
 
 class Ranks:

@@ -72,13 +72,14 @@ class Channels:
         """(prompts, SCORES): scores, each as the number of a bin. `shapes`: the rows,
         `standardised`."""
         scores = self._scores(rows, self._apart(rows, shapes))
-        at = np.clip((scores - self._low) * self._step, 0, BINS - 1)
+        at: NDArray[np.float64] = np.clip((scores - self._low) * self._step, 0, BINS - 1)
         return at.astype(np.int64)
 
     def standardised(self, rows: Rows) -> Rows:
         """The descriptors, in sixteenths of the baseline's spreads from its mean."""
         apart = (described(rows[:, NUMBERS:]) - self.usual) / self.spread
-        return np.rint(np.clip(apart, -_FURTHEST, _FURTHEST) * _STEPS).astype(np.int8)
+        steps: NDArray[np.float64] = np.rint(np.clip(apart, -_FURTHEST, _FURTHEST) * _STEPS)
+        return steps.astype(np.int8)
 
     def _apart(self, rows: Rows, shapes: Rows, itself: bool = False) -> NDArray[np.float64]:
         """(prompts, 3): distances to the nearest, by grams, meaning and descriptors."""

@@ -190,8 +190,7 @@ class Detector:
         at = start
         while at < len(prompts) and len(found) < most:
             packed, time = prompts[at]
-            strange = readable(packed) and self._mark not in (None, mark_of(packed))
-            if strange and self._strangers + 1 >= OTHER_BASE:
+            if self._strangers + 1 >= OTHER_BASE and self._strange(packed):
                 if found:
                     break
                 self._begin_again()
@@ -202,6 +201,10 @@ class Detector:
                     break
         return found, at
 
+    def _strange(self, packed: bytes) -> bool:
+        """Whether a sketch can be read and is one by another table of meanings."""
+        return readable(packed) and self._mark not in (None, mark_of(packed))
+
     def _counts(self, packed: bytes) -> bool:
         """Whether a prompt is one to look at; counted as seen or dropped."""
         if not readable(packed):
@@ -210,7 +213,7 @@ class Detector:
         mark = mark_of(packed)
         if self._mark is None:
             self._mark = mark
-        if mark != self._mark:
+        elif mark != self._mark:
             self._strangers += 1
             self.dropped += 1
             return False

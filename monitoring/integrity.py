@@ -75,6 +75,7 @@ class Integrity:
         self._reference = reference
         kept = state or {}
         self._counts = Counter({int(k): int(v) for k, v in kept.get("counts", {}).items()})
+        self._settled: frozenset[int] | None = None
         self._window: deque[int] = deque(kept.get("window", ()), maxlen=WINDOW)
         self.changed = bool(kept.get("changed", False))
         """Whether nearly all exchanges are built in another way than usual; so until nearly none
@@ -87,11 +88,15 @@ class Integrity:
     @property
     def usual(self) -> frozenset[int]:
         """Usual layouts; empty while the reference is taken, and where there is no habit."""
+        if self._settled is not None:
+            return self._settled
         size = self._counts.total()
         if size < self._reference:
             return frozenset()
         usual = {code: n for code, n in self._counts.items() if n >= max(_FEWEST, _USUAL * size)}
-        return frozenset(usual) if sum(usual.values()) >= _COVERED * size else frozenset()
+        habit = sum(usual.values()) >= _COVERED * size
+        self._settled = frozenset(usual) if habit else frozenset()  # nothing is counted any more
+        return self._settled
 
     @property
     def what(self) -> str:
@@ -121,7 +126,7 @@ class Integrity:
     def see(self, code: int, client: str | None = None) -> bool:
         """Take in one exchange's layout and client; whether `changed` is another than before."""
         self._clients.append(client or "")
-        if self._counts.total() < self._reference:
+        if self._settled is None and self._counts.total() < self._reference:
             self._counts[code] += 1
             self._usual_clients.append(client or "")
             return False

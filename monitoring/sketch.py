@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring import meaning as meanings
-from monitoring.laid import MOST, Hashes, Laid, Places
+from monitoring.laid import MOST, Laid, Places
 from monitoring.meaning import Meaning
+
+Grams = NDArray[np.uint32]
 
 VERSION = 2
 CHARACTERS = 64
@@ -57,21 +59,12 @@ MAX_CHARACTERS = 4000
 """A longer text is sketched by its beginning: cost stays bounded and the topic shows early."""
 _TOGETHER = MOST // 2  # bytes; with that, arrays stay in the processor's cache
 
-_PRIMES = [
-    np.uint64(prime)
-    for prime in (
-        0x9E3779B97F4A7C15,
-        0xC2B2AE3D27D4EB4F,
-        0x165667B19E3779F9,
-        0xD6E8FEB86659FD93,
-        0xA0761D6478BD642F,
-    )
-]
-_MIX = np.uint64(0xFF51AFD7ED558CCD)
-_HIGH, _HALF = np.uint64(29), np.uint64(32)
+_PRIMES = [np.uint32(prime) for prime in (2654435761, 2246822519, 3266489917, 668265263, 374761393)]
+_MIX = np.uint32(2246822507)
+_HIGH, _LOW, _HALF = np.uint32(16), np.uint32(13), np.uint64(32)
 _TOUCHED = 3
-"""Coordinates that a gram adds to: 16 bits of its hash each say which, and with what sign."""
-_COORDINATE, _SIGN = np.uint16(CHARACTERS - 1), np.uint16(CHARACTERS)
+"""Coordinates that a gram adds to: a byte of its hash each says which, and with what sign."""
+_PLACE = np.uint8(2 * CHARACTERS - 1)
 
 # Bytes that count as digits, capitals, other than ASCII, symbols, new lines, and all others.
 _DIGIT, _UPPER, _BEYOND, _SYMBOL, _LINE, _OTHER = range(6)
@@ -184,10 +177,10 @@ def _sketched(
     return [pack(row, mark) for row in numbers]
 
 
-def _character_grams(laid: Laid) -> tuple[Hashes, Places]:
+def _character_grams(laid: Laid) -> tuple[Grams, Places]:
     """Hashes of all runs of 3, 4 and 5 bytes, and of which text each is: of one more than there
     are, where the bytes are not all of the same."""
-    wide = laid.folded.astype(np.uint64) + np.uint64(1)
+    wide = laid.folded.astype(np.uint32) + np.uint32(1)
     hashes, texts = [], []
     sums = wide[:-1] * _PRIMES[0] + wide[1:] * _PRIMES[1]
     for size in range(3, 6):
@@ -198,24 +191,23 @@ def _character_grams(laid: Laid) -> tuple[Hashes, Places]:
     return np.concatenate(hashes), np.concatenate(texts)
 
 
-def _word_grams(laid: Laid) -> tuple[Hashes, Places]:
+def _word_grams(laid: Laid) -> tuple[Grams, Places]:
     """Hashes of all words and pairs of neighbours, and of which text each is."""
     words = laid.words
-    single = laid.hashed(words.starts, words.ends)
+    single = (laid.hashed(words.starts, words.ends) >> _HALF).astype(np.uint32)
     same = np.flatnonzero(words.text[1:] == words.text[:-1])
     pairs = single[same] * _PRIMES[0] + single[same + 1] * _PRIMES[1]
     return np.concatenate([single, pairs]), np.concatenate([words.text, words.text[same]])
 
 
-def _projected(grams: Hashes, texts: Places, count: int) -> NDArray[np.float64]:
+def _projected(grams: Grams, texts: Places, count: int) -> NDArray[np.float64]:
     """(count, 64): add each gram, with a sign, to a few coordinates of its text."""
     mixed = grams ^ (grams >> _HIGH)
     mixed *= _MIX
-    mixed ^= mixed >> _HALF
-    bits = mixed.view("<u2")  # four to a gram
+    mixed ^= mixed >> _LOW
     # Counted with the sign as the highest digit: those to add, then those to take away.
-    places = ((bits & _COORDINATE) | ((bits >> np.uint16(4)) & _SIGN)).reshape(-1, 4)
-    at = places[:, :_TOUCHED] + (texts * (2 * CHARACTERS))[:, None]
+    places = mixed.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :_TOUCHED] & _PLACE
+    at = places + (texts * (2 * CHARACTERS))[:, None]
     counts = np.bincount(at.ravel(), minlength=count * 2 * CHARACTERS)
     both = counts[: count * 2 * CHARACTERS].reshape(count, 2, CHARACTERS)
     return _scaled(both[:, 0] - both[:, 1])
@@ -254,7 +246,8 @@ def _described(prompts: list[_Prompt], laid: Laid) -> NDArray[np.float64]:
             ((system >> 16) & 255) / 255.0,
         ]
     )
-    return np.minimum(found, 1.0)
+    least: NDArray[np.float64] = np.minimum(found, 1.0)
+    return least
 
 
 def _crc(text: str) -> int:

@@ -15,6 +15,8 @@ Knows sketches' numbers; nothing about bets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,55 +68,49 @@ class Topic:
     def rank(self, rows: Rows, chances: NDArray[np.float64]) -> Ranking:
         """Where each of `rows` would rank, each put into the bag after the one before: near 0 when
         among the highest. No more than there is `room` for. Nothing is kept yet."""
-        held, new = self._rows[: self._count].astype(np.float32), rows.astype(np.float32)
-        old, own = held @ new.T, new @ new.T  # exact: whole numbers below 2^24
-        usual = new.astype(np.float64) @ self._usual
-        old_with = self._with_bag[: self._count, None] + np.cumsum(old, axis=1, dtype=np.float64)
-        own_with = old.sum(axis=0, dtype=np.float64)[:, None] + np.cumsum(
-            own, axis=1, dtype=np.float64
-        )
-        size = self._count + 1.0 + np.arange(len(rows))
-        scores = self._of * old_with - size * self._with_usual[: self._count, None]
-        later = self._of * own_with - size * usual[:, None]
-        newest = np.diagonal(later).copy()
-        later[np.tril_indices(len(rows), -1)] = -np.inf  # not there yet
-        higher = (scores > newest).sum(axis=0) + (later > newest).sum(axis=0)
-        ties = (scores == newest).sum(axis=0) + (later == newest).sum(axis=0)
-        return Ranking((higher + (1.0 - chances) * ties) / size, rows, old_with, own_with, usual)
+        held, count = self._count, len(rows)
+        new = rows.astype(np.float32)
+        every = np.concatenate([self._rows[:held].astype(np.float32), new])
+        products = every @ new.T  # exact: whole numbers below 2^24
+        usual = np.concatenate([self._with_usual[:held], new.astype(np.float64) @ self._usual])
+        # By member and time, <x, S>; then the score.
+        with_bag = np.cumsum(products, axis=1, dtype=np.float64)
+        with_bag[:held] += self._with_bag[:held, None]
+        with_bag[held:] += products[:held].sum(axis=0, dtype=np.float64)[:, None]
+        size = held + 1.0 + np.arange(count)
+        scores = with_bag * self._of
+        scores -= usual[:, None] * size
+        scores[held:][np.tril_indices(count, -1)] = -np.inf  # not there yet
+        newest = np.diagonal(scores, -held)
+        higher = np.count_nonzero(scores > newest, axis=0)
+        ties = np.count_nonzero(scores == newest, axis=0)
+        return Ranking((higher + (1.0 - chances) * ties) / size, rows, usual, with_bag)
 
     def keep(self, ranking: Ranking, first: int) -> None:
         """Put the first so many of what was ranked last into the bag."""
         if first == 0:
             return
-        count = self._count
-        self._with_bag[:count] = ranking.old_with[:, first - 1]
-        new = slice(count, count + first)
-        self._rows[new] = ranking.rows[:first]
-        self._with_bag[new] = ranking.own_with[:first, first - 1]
-        self._with_usual[new] = ranking.usual[:first]
+        new = slice(self._count, self._count + first)
         self._count += first
+        kept = slice(self._count)
+        self._with_bag[kept] = ranking.with_bag[kept, first - 1]
+        self._with_usual[kept] = ranking.usual[kept]
+        self._rows[new] = ranking.rows[:first]
 
     def arrays(self) -> Rows:
         """What the bag holds."""
         return self._rows[: self._count].copy()
 
 
+@dataclass(frozen=True)
 class Ranking:
-    """What `rank` found: `p` by prompt, and what `keep` needs."""
+    """What `rank` found: `p` by prompt, and what `keep` needs: by member of the bag and of `rows`,
+    <x, M>, and <x, S> after each of `rows`."""
 
-    def __init__(
-        self,
-        p: NDArray[np.float64],
-        rows: Rows,
-        old_with: NDArray[np.float64],
-        own_with: NDArray[np.float64],
-        usual: NDArray[np.float64],
-    ) -> None:
-        self.p = p
-        self.rows = rows
-        self.old_with = old_with
-        self.own_with = own_with
-        self.usual = usual
+    p: NDArray[np.float64]
+    rows: Rows
+    usual: NDArray[np.float64]
+    with_bag: NDArray[np.float64]
 
 
 def rows_of(rows: Rows, shapes: Rows) -> Rows:

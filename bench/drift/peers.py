@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-LEXICAL = 128  # of a sketch's numbers; descriptors follow
+LEXICAL, MEANING = 128, 160  # where a sketch's numbers end: grams, meanings; descriptors follow
 DELTAS = [10.0**-n for n in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40)]
 WINDOW, STEP = 100, 50
 
@@ -62,17 +62,19 @@ def main() -> None:
 def adwin(
     _: str, sketches: Any, texts: Any, reference: Any, later: Any
 ) -> Iterator[tuple[int, float]]:
-    """River's ADWIN knows one number: one each on likeness to the reference's mean, length,
-    capitals, accents and symbols; the first to alarm counts. A statistic of n: alarmed with delta
-    10^-n."""
+    """River's ADWIN knows one number: one each on likeness to the reference's mean by grams and by
+    meaning, length, capitals, accents and symbols; the first to alarm counts. A statistic of n:
+    alarmed with delta 10^-n."""
     from river.drift import ADWIN
 
-    mean = sketches[reference, :LEXICAL].mean(axis=0)
+    mean = sketches[reference].mean(axis=0)
 
     def numbers(chosen: Any) -> Any:
         rows = sketches[chosen]
-        shape = rows[:, [LEXICAL, LEXICAL + 4, LEXICAL + 5, LEXICAL + 6]]
-        return np.column_stack([rows[:, :LEXICAL] @ mean, shape])
+        shape = rows[:, [MEANING, MEANING + 4, MEANING + 5, MEANING + 6]]
+        grams = rows[:, :LEXICAL] @ mean[:LEXICAL]
+        meant = rows[:, LEXICAL:MEANING] @ mean[LEXICAL:MEANING]
+        return np.column_stack([grams, meant, shape])
 
     usual = numbers(reference)
     low, span = usual.min(axis=0), np.maximum(np.ptp(usual, axis=0), 0.02)
@@ -109,7 +111,7 @@ def mmd(
     torch.manual_seed(0)
     usual = sketches[reference]
     scale = np.maximum(usual.std(axis=0), 0.02) * np.sqrt(12)  # twelve descriptors weigh as one
-    scale[:LEXICAL] = 1.0
+    scale[:MEANING] = 1.0
     numbers = (sketches / scale).astype(np.float32)
     test = MMDDriftOnline(
         numbers[reference], ert=20.0, window_size=int(name.split("-")[1]), backend="pytorch",

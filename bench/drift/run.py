@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bench.drift import environments, ours
 from bench.drift.streams import AFTER, CHANGES, Stream, changing, quiet
@@ -71,6 +72,7 @@ def main(
 ) -> list[Report]:
     """Compute what is missing until `seconds` have passed, and tell of what is there. Raises
     BenchError when a peer fails."""
+    threadpool_limits(1, user_api="blas")  # as in the controller
     folder = folder or Path(tempfile.gettempdir()) / "switchyard-drift"
     until = time.monotonic() + seconds
     texts, sketches = _prepared(folder)
@@ -105,15 +107,19 @@ def reference(stream: Stream) -> list[int]:
 
 def _prepared(folder: Path) -> tuple[Texts, list[bytes]]:
     """Texts and their sketches, kept for the next time."""
-    from monitoring.sketch import BYTES, sketch, unpack
+    from bench.drift.base import meaning
+    from monitoring.sketch import BYTES, NUMBERS, SCALE, sketches, unpacked
 
     texts = load(folder / "texts")
     kept = folder / "sketches.bin"
     if not kept.exists():
-        made = [sketch([{"role": "user", "content": text}]) for text in texts.words]
-        kept.write_bytes(b"".join(made))
-        np.save(folder / "sketches.npy", np.stack([unpack(packed) for packed in made]))
+        prompts = [[{"role": "user", "content": text}] for text in texts.words]
+        made = sketches(prompts, meaning(folder / "texts"))
+        numbers = unpacked(made).astype(np.float32) / SCALE
+        numbers[:, NUMBERS:] = (numbers[:, NUMBERS:] + 1) / 2
+        np.save(folder / "sketches.npy", numbers)
         (folder / "texts.json").write_text(json.dumps(texts.words))
+        kept.write_bytes(b"".join(made))
     packed = kept.read_bytes()
     return texts, [packed[at : at + BYTES] for at in range(0, len(packed), BYTES)]
 
@@ -157,7 +163,7 @@ def _budget(
         kept = room / "fleet" / f"{number}.json"
         if not kept.exists() and time.monotonic() < until:
             stream = quiet(texts, sizes.first + 1000 + number, sizes.prompts)
-            _write_json(kept, ours.alarms(sketches, stream, REFERENCE, sizes.budget))
+            _write_json(kept, ours.alarms(sketches, stream, REFERENCE, sizes.budget, number))
         if kept.exists():
             found.append(json.loads(kept.read_text()))
     return found

@@ -52,21 +52,26 @@ class Texts:
 
 def fetch(folder: Path) -> tuple[Path, Path]:
     """The two archives, downloaded if they aren't there. Raises BenchError."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, form in _SOURCES:
-        stem = name.split("==")[0].lower()
-        if any(path.name.lower().startswith(stem) for path in folder.iterdir()):
-            continue
-        binary = ["--no-binary", ":all:"] if form == "sdist" else []
-        said = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *binary,
-             "--dest", str(folder), name],
-            capture_output=True,
-            text=True,
-        )  # fmt: skip
-        if said.returncode != 0:
-            raise BenchError(f"{name}, whose texts are used, can't be had:\n{said.stderr[-2000:]}")
+        download(folder, name, form)
     return next(folder.glob("vader*.tar.gz")), next(folder.glob("[Dd]jango*.whl"))
+
+
+def download(folder: Path, name: str, form: str) -> None:
+    """A package at a version, as `wheel` or `sdist`, if it isn't there. Raises BenchError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = name.split("==")[0].lower()
+    if any(path.name.lower().startswith(stem) for path in folder.iterdir()):
+        return
+    binary = ["--no-binary", ":all:"] if form == "sdist" else []
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *binary,
+         "--dest", str(folder), name],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    if said.returncode != 0:
+        raise BenchError(f"{name}, which is needed, can't be had:\n{said.stderr[-2000:]}")
 
 
 def load(folder: Path) -> Texts:

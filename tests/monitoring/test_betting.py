@@ -45,6 +45,12 @@ def test_p_values_of_exchangeable_scores_are_uniform_even_with_ties() -> None:
     assert ((counts - expected) ** 2 / expected).sum() < 33.7  # χ² of 9 degrees, 1 in 10,000
 
 
+@given(st.integers(0, 2**34), st.integers(0, 2**40))
+def test_a_chance_is_one_of_the_chances(seed: int, number: int) -> None:
+    assert chance(seed, number) == chances(seed, np.array([number]))[0]
+    assert 0.0 <= chance(seed, number) < 1.0
+
+
 @pytest.mark.parametrize("together", [1, 7, 60])
 def test_ranks_of_counts_are_those_of_the_scores_themselves(together: int) -> None:
     scores = np.random.default_rng(4).integers(0, 50, size=(60, 2))

@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from cli.base import default_folder
 from monitoring.controller import Controller
 from monitoring.integrity import layout
 from monitoring.metrics import Metrics
 from monitoring.settings import ControllerSettings
-from monitoring.sketch import sketch
+from monitoring.sketch import sketches
 from registry import Registry
 from registry.aliases import Alias
 from registry.decisions import Decision
 from registry.exchanges import Exchange
+from serve import meanings
 from tests.monitoring.tickets import prompt, ticket
 
 DAY_S = 86_400.0
@@ -44,14 +46,14 @@ class Asked:
 def questions(new: bool, broken: bool) -> tuple[Asked, ...]:
     """Many, to draw from; `broken` ones carry a chat template within."""
     chance = random.Random(7)
-    found = []
+    every = []
     for _ in range(700):
         text = ticket(chance, new)
         if broken:
             text = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-        messages = prompt(text)
-        found.append(Asked(messages, sketch(messages), layout(messages)))
-    return tuple(found)
+        every.append(prompt(text))
+    packed = sketches(every, meanings.make(default_folder()))
+    return tuple(map(Asked, every, packed, map(layout, every)))
 
 
 @dataclass(frozen=True)
