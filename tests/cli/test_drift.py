@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from cli.base import default_folder
 from cli.demo import cast
 from cli.drift import Drift
 from monitoring.drift import Detector
 from monitoring.settings import ControllerSettings
-from monitoring.sketch import sketch
+from monitoring.sketch import sketches
 from registry.decisions import DriftState
+from serve import meanings
 
 SETTINGS = ControllerSettings(reference=40)
 
@@ -20,7 +22,8 @@ def row(detector: Detector) -> DriftState:
 
 
 def prompts(name: str) -> list[bytes]:
-    return [sketch(row[:2]) for row in cast.rows(cast.examples_folder() / "acme" / name)]
+    rows = cast.rows(cast.examples_folder() / "acme" / name)
+    return sketches([row[:2] for row in rows], meanings.make(default_folder()))
 
 
 def test_before_the_first_look_there_is_no_reference() -> None:
