@@ -63,7 +63,7 @@ class DriftSettings:
     false_alarms_per_week: float = 1.0
     sustained_for: int = 20
     repeats: int = 64
-    bag: int = 850
+    bag: int = 700
 
 
 class _Prompt(NamedTuple):
@@ -265,7 +265,7 @@ class Detector:
             self.purse = Purse.load(self.settings.false_alarms_per_week, purse)
             for prompt in block[:count]:
                 self.purse.stake(prompt.at, share)
-        self._bets.fortunes = fortunes[count - 1]
+        self._bets.fortunes = fortunes[count - 1].copy()
         watch.keep(ranked, count)
         return count
 

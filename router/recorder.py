@@ -2,9 +2,9 @@
 
 A queue bounded in length and bytes, written in batches by a thread. When the registry is away, slow
 or hangs, or there is more traffic than `records_per_second`, or the process is busy (a row costs
-about what a request does: router/leisure.py), records are dropped and counted; requests never wait
-for them, and tokens are counted in metrics in any case. What a row holds of a call:
-router/record.py.
+about what a request does: router/leisure.py), records are dropped and counted, a noisy tenant's
+before a quiet one's (router/rations.py); requests never wait for them, and tokens are counted in
+metrics in any case. What a row holds of a call: router/record.py.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from sqlalchemy.exc import DataError, IntegrityError
 from monitoring.metrics import Metrics
 from registry import Registry
 from registry.errors import DatabaseUnavailable
-from router.budget import Budget
+from registry.exchanges import CONTROL
 from router.call import Call
 from router.leisure import Leisure
 from router.meanings import Meanings
+from router.rations import Rations
 from router.record import Records, Sketches
 from router.scribe import Busy, Scribe
+from router.select import CANARY, SHADOW
 from router.settings import RouterSettings
 from router.traces import trace
 
 _log = structlog.get_logger("router.recorder")
+_TRIALS = (CANARY, SHADOW, CONTROL)
 
 
 class Recorder:
@@ -48,7 +51,7 @@ class Recorder:
         self._registry = registry
         self._metrics = metrics
         self._records = Records(settings, registry, metrics, sketches, meanings)
-        self._budget = Budget(settings.records_per_second, settings.records_per_second)
+        self._rations = Rations(settings.records_per_second, settings.records_per_second)
         self._leisure = Leisure(settings.records_per_second, settings.record_share)
         self._pending: deque[Call] = deque()
         self._held = 0
@@ -66,7 +69,9 @@ class Recorder:
             call.forget_text()
             size = 0
         full = len(self._pending) >= self._settings.record_queue or self._held + size > most
-        if full or self._budget.take(call.ended) > 0:
+        assert call.tenant
+        party = (call.tenant.name, call.role in _TRIALS)
+        if full or not self._rations.take(party, call.ended):
             self._metrics.exchanges_dropped_total.inc()
         else:
             self._held += size
@@ -100,7 +105,7 @@ class Recorder:
     async def tick(self) -> None:
         """One round of writing."""
         # A burst after quiet is still written whole: only what goes on and on is thinned out.
-        self._budget.rate = self._leisure.rate(time.monotonic(), time.process_time())
+        self._rations.rate = self._leisure.rate(time.monotonic(), time.process_time())
         await self.flush()
 
     async def run(self) -> None:
