@@ -47,7 +47,8 @@ def situation_of(
         drift=watcher.drifted,
         worse=watcher.worse,
         stopped=watcher.stopped,
-        asked_by=_asked(receipts),
+        asked_by=_asked(receipts, "asked"),
+        alerted_by=_asked(receipts, "alert", float(watcher.memory.get("since") or 0.0)),
         old_base=base_of(registry, watcher.live) not in (None, adapter.base),
         age_s=age_s,
         artifact=watcher.artifact,
@@ -76,12 +77,13 @@ def artifact_of(version: Version) -> str | None:
     return None if again["passed"] else str(again["reason"])
 
 
-def _asked(receipts: Sequence[Decision]) -> str | None:
-    """Who asked for a retraining since the last one; receipts are the newest first."""
+def _asked(receipts: Sequence[Decision], rule: str, since: float = 0.0) -> str | None:
+    """Who asked for a retraining since the last one and that moment, by a receipt of this rule;
+    receipts are the newest first."""
     for receipt in receipts:
-        if receipt.kind == "retrain":
+        if receipt.kind == "retrain" or receipt.created_at < since:
             return None
-        if receipt.kind == "ask":
+        if receipt.kind == "ask" and receipt.rule == rule:
             return receipt.by
     return None
 

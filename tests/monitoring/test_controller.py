@@ -122,6 +122,32 @@ def test_a_rejected_retraining_is_scored_and_tried_again_after_twice_the_cooldow
     assert again.idempotency_key == "retrain:acme:support:0:2"
 
 
+def test_an_alerts_wish_waits_for_corrections_and_a_persons_does_not(scene: Scene) -> None:
+    scene.controller.tick()
+    decisions = scene.registry.decisions
+    asked = decisions.record("acme", "support", "ask", "alert", by="alert AnswersBad")
+    scene.clock.now = asked.created_at + 1
+    scene.controller.tick()
+    assert [hold.rule for hold in scene.receipts("hold")] == ["waiting-for-corrections"]
+    scene.correct(5)
+    scene.controller.tick()
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.rule == "alerted"
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    scene.registry.jobs.cancel(job.id)
+    decisions.record("acme", "support", "ask", "asked", by="ada", at=scene.clock())
+    scene.controller.tick()
+    assert [r.rule for r in scene.receipts("retrain")] == ["alerted", "asked"]
+
+
+def test_an_alert_from_before_the_promotion_asks_for_nothing(scene: Scene) -> None:
+    scene.correct(5)
+    scene.registry.decisions.record("acme", "support", "ask", "alert", by="alert X", at=1.0)
+    scene.controller.tick()
+    scene.controller.tick()
+    assert scene.receipts("retrain") == []
+
+
 def test_the_tenant_can_say_no(scene: Scene) -> None:
     scene.registry.tenants.update("acme", auto_retrain=False)
     _drifted(scene, corrections=6)
