@@ -31,6 +31,8 @@ def of_decision(decision: Decision, names: Mapping[str, str]) -> str:
             return f"messages are built in a new way: {_reason(decision)}"
         case "watch":
             return f"prompts have changed: {_drift(evidence)}"
+        case "hold" if decision.rule.startswith("rollout-"):
+            return f"{name} goes no further meanwhile: {_reason(decision)}"
         case "hold":
             return f"no retraining: {_reason(decision)}"
         case "retrain":

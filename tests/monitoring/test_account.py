@@ -113,6 +113,8 @@ NAMES = {"a" * 64: "support@aaaaaaaaaaaa", "b" * 64: "support@bbbbbbbbbbbb"}
          "support@bbbbbbbbbbbb was taken back: more answers are invalid"),
         ("watch", {"rule": "pipeline-accepted", "evidence": {"reason": "it stayed so"}},
          "messages are built in a new way: it stayed so"),
+        ("hold", {"rule": "rollout-pipeline-changed", "evidence": {"reason": "no user text"}},
+         "support@bbbbbbbbbbbb goes no further meanwhile: no user text"),
         ("ask", {"by": "ada"}, "ada asked for a retraining"),
         ("rollback", {"evidence": {"alias": "support", "from": "a" * 64, "to": "b" * 64}},
          "support went back from support@aaaaaaaaaaaa to support@bbbbbbbbbbbb"),
