@@ -112,6 +112,14 @@ class Controller:
         if watcher.crossed and not watcher.memory.get("watched"):
             watcher.memory["watched"] = True
             self._retraining.record(watcher, "watch", "drift-crossed-threshold")
+        wish = watcher.wished()
+        if wish is not None:
+            with self._registry.whole():
+                watcher.memory["accepted"] = wish.id
+                reason = f"{wish.by} asked for it"
+                self._retraining.record(watcher, "watch", "accepted", {"reason": reason})
+                watcher.begin()
+                watcher.save()
         since = watcher.pipeline_at
         if since is not None and self._clock() - since >= self._settings.pipeline_patience_s:
             reason = f"it stayed so since {since:.0f}: from now on it is the usual one"

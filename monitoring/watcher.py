@@ -26,11 +26,13 @@ from monitoring.quality import Quality
 from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.aliases import Alias
-from registry.decisions import DriftState
+from registry.decisions import ACCEPT, Decision, DriftState
 from registry.exchanges import CONTROL, Exchange
 from registry.outcomes import Said
 
 log = structlog.get_logger("switchyard.controller")
+_ASKS = 20
+"""Wishes that are looked at, the newest."""
 _DOUBTED = WINDOW + 10
 """Exchanges before a broken pipeline is seen; what they showed is taken back."""
 
@@ -123,6 +125,12 @@ class Watcher:
         """When the pipeline was seen to be changed (seconds); None while it is as usual."""
         return self.memory.get("pipeline_at")
 
+    def wished(self) -> Decision | None:
+        """Somebody's wish that what there is now counts as usual, if it has not been met yet."""
+        asks = self._registry.decisions.page(None, _ASKS, self.tenant, self.adapter, "ask")
+        wish = next((receipt for receipt in asks if receipt.rule == ACCEPT), None)
+        return None if wish is None or wish.id == self.memory.get("accepted") else wish
+
     def follow(self, aliases: list[Alias]) -> bool:
         """Begin a new epoch if another version is live than before; whether it did. A pipeline that
         is broken stays so: no promotion mends it."""
@@ -131,7 +139,12 @@ class Watcher:
             return False
         if self.live is not None:
             self.epoch += 1
-        staying = ["last_retrain", "said", *(["pipeline_at"] if self.integrity.changed else [])]
+        staying = [
+            "last_retrain",
+            "said",
+            "accepted",
+            *(["pipeline_at"] if self.integrity.changed else []),
+        ]
         kept: dict[str, Any] = {k: self.memory[k] for k in staying if k in self.memory}
         self.memory = {**kept, "live": live.live, "since": live.updated_at, "attempts": 0}
         if self.integrity.changed:

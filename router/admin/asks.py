@@ -1,4 +1,5 @@
-"""Asking for a retraining over HTTP: by a person, or by Alertmanager's webhook."""
+"""Asking over HTTP: a person or Alertmanager's webhook for a retraining, a person for what there is
+to count as usual."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from monitoring.rules import alerts
 from registry import Registry
+from registry.decisions import ACCEPT
 from registry.errors import NotFound
 from router.admin.decisions import DecisionShape, shape
 from router.admin.errors import answers
@@ -69,6 +71,21 @@ def routes(registry: Registry) -> APIRouter:
         """
         registry.adapters.get(tenant, adapter)
         return shape(registry.decisions.record(tenant, adapter, "ask", "asked", by=BY))
+
+    @router.post(
+        "/tenants/{tenant}/adapters/{adapter}/accept",
+        status_code=202,
+        responses=answers(400, 404, 409),
+    )
+    def accept(tenant: TenantName, adapter: Name) -> DecisionShape:
+        """Let an adapter's traffic, its answers and how its messages are built count as usual.
+
+        The controller takes new references at its next look: drift, worse answers, an adapter that
+        stopped helping and a changed pipeline are over with that. What an engine answers to canary
+        prompts is not a matter of habit, and stays.
+        """
+        registry.adapters.get(tenant, adapter)
+        return shape(registry.decisions.record(tenant, adapter, "ask", ACCEPT, by=BY))
 
     @router.post("/alerts", responses=answers(400, 409))
     def take_alerts(body: Alerts) -> Taken:

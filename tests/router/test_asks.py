@@ -51,7 +51,15 @@ def test_a_person_asks_for_a_retraining(admin: httpx.Client, sqlite_registry: Re
     assert (receipt.kind, receipt.by) == ("ask", "admin-api")
 
 
+def test_a_person_accepts_what_there_is(admin: httpx.Client, sqlite_registry: Registry) -> None:
+    answer = admin.post("/v1/tenants/acme/adapters/support/accept")
+    assert answer.status_code == 202
+    (receipt,) = sqlite_registry.decisions.all("acme")
+    assert (receipt.kind, receipt.rule, receipt.by) == ("ask", "accept", "admin-api")
+
+
 def test_of_what_is_not_there_nothing_can_be_asked(admin: httpx.Client) -> None:
+    refused(admin.post("/v1/tenants/acme/adapters/none/accept"), 404, "not_found", "adapter")
     refused(admin.post("/v1/tenants/acme/adapters/none/retrain"), 404, "not_found", "adapter")
     refused(admin.post("/v1/tenants/lex/adapters/support/retrain"), 404, "not_found", "adapter")
 
