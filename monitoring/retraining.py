@@ -69,7 +69,7 @@ class Retraining:
         """What the evidence asks for, if nothing stands against it; a rollback is done at once."""
         live = watcher.live
         assert live is not None
-        if not self._anything(adapter, watcher):
+        if not self.anything(adapter, watcher):
             if watcher.memory.pop("held", None) is not None:
                 watcher.save()
             return None
@@ -178,9 +178,8 @@ class Retraining:
         self._metrics.decisions_total.labels(kind).inc()
         log.info(kind, tenant=watcher.tenant, adapter=watcher.adapter, rule=rule_name)
 
-    def _anything(self, adapter: Adapter, watcher: Watcher) -> bool:
+    def anything(self, adapter: Adapter, watcher: Watcher) -> bool:
         """Whether it is worth asking the registry for the rest: mostly it is not."""
-        asks = self._registry.decisions.page(None, 1, watcher.tenant, watcher.adapter, "ask")
         age = self._clock() - float(watcher.memory.get("since") or self._clock())
         return (
             watcher.drifted
@@ -188,10 +187,17 @@ class Retraining:
             or watcher.stopped is not None
             or watcher.integrity.changed
             or watcher.artifact is not None
-            or bool(asks)
+            or self._is_asked(watcher)
             or self._base(watcher) not in (None, adapter.base)
             or 0 < self._settings.retrain_age_s <= age
         )
+
+    def _is_asked(self, watcher: Watcher) -> bool:
+        """Whether somebody wished for a retraining since the last one."""
+        page, names = self._registry.decisions.page, (watcher.tenant, watcher.adapter)
+        asks = page(None, 1, *names, "ask")
+        done = page(None, 1, *names, "retrain") if asks else []
+        return bool(asks) and not (done and done[0].created_at > asks[0].created_at)
 
     def _base(self, watcher: Watcher) -> str | None:
         """The base that the live version was trained for."""

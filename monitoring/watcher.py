@@ -131,7 +131,8 @@ class Watcher:
         are requests that were refused (4xx: they never reached a model), copies for a shadow (the
         original is there), other adapters' and those from before this epoch.
         """
-        rows = self._registry.exchanges.since(self.cursor, limit=limit, tenant=self.tenant)
+        exchanges = self._registry.exchanges
+        rows = exchanges.since(self.cursor, limit=limit, tenant=self.tenant, text=False)
         since = self.memory.get("since")
         for row in rows:
             self.cursor = row.number
