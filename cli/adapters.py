@@ -167,6 +167,26 @@ def retrain(
 
 
 @adapter.command()
+def accept(
+    context: typer.Context, name: Name, tenant: TenantOption, as_json: AsJson = False
+) -> None:
+    """Let traffic, answers and how messages are built, as they are now, count as usual.
+
+    The controller takes new references: drift and worse answers are over with that.
+    """
+    from registry.decisions import ACCEPT
+
+    with opened(context) as registry:
+        registry.adapters.get(tenant, name)
+        receipt = registry.decisions.record(tenant, name, "ask", ACCEPT, by=getpass.getuser())
+        value = render.fields(receipt)
+    if as_json:
+        render.emit(value)
+    else:
+        print(f"the controller takes new references; `switchyard explain {tenant}` says when")
+
+
+@adapter.command()
 def rollback(
     context: typer.Context,
     name: Name,

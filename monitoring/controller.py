@@ -109,16 +109,24 @@ class Controller:
             watcher = Watcher(self._registry, self._settings, *key)
             self._watchers[key] = watcher
         self._retraining.go_on(watcher)  # killed between deciding and doing
-        self._rollouts.attend(tenant, adapter)
-        if watcher.follow(self._registry.aliases.of_adapter(*key)):
-            log.info("new drift reference", tenant=key[0], adapter=key[1], epoch=watcher.epoch)
+        self._follow(watcher)
         watcher.read(self._settings.read_limit, self._share)
+        watcher.artifact = self._artifacts.get(watcher.live or "")
+        self._rollouts.attend(tenant, adapter, watcher.broken)
+        self._follow(watcher)
         if watcher.live is None:
             return None
-        watcher.artifact = self._artifacts.get(watcher.live)
         if watcher.crossed and not watcher.memory.get("watched"):
             watcher.memory["watched"] = True
             self._retraining.record(watcher, "watch", "drift-crossed-threshold")
+        wish = watcher.wished()
+        if wish is not None:
+            with self._registry.whole():
+                watcher.memory["accepted"] = wish.id
+                reason = f"{wish.by} asked for it"
+                self._retraining.record(watcher, "watch", "accepted", {"reason": reason})
+                watcher.begin()
+                watcher.save()
         since = watcher.pipeline_at
         if since is not None and self._clock() - since >= self._settings.pipeline_patience_s:
             reason = f"it stayed so since {since:.0f}: from now on it is the usual one"
@@ -137,6 +145,12 @@ class Controller:
         until = float(since) + age_s if age_s and since is not None else math.inf
         names = (adapter.tenant, adapter.name)
         self._rest.settle(names, watcher.cursor, watcher.memory, until)
+
+    def _follow(self, watcher: Watcher) -> None:
+        names = (watcher.tenant, watcher.adapter)
+        if watcher.follow(self._registry.aliases.of_adapter(*names)):
+            watcher.artifact = self._artifacts.get(watcher.live or "")
+            log.info("new drift reference", tenant=names[0], adapter=names[1], epoch=watcher.epoch)
 
     def _spend(self, proposals: list[Proposal]) -> None:
         """Begin the retrainings that are worth most, as many as the budget has room for."""

@@ -31,6 +31,7 @@ log = structlog.get_logger("switchyard.controller")
 
 _WEEK_S = 7 * 86_400.0
 _UNKNOWN_GAIN = 0.5
+_ASKS = 20
 _UNDER_WAY = {"job-active", "candidate-waiting"}
 """Rules that follow from a retraining: that it goes on is no news."""
 
@@ -193,11 +194,16 @@ class Retraining:
         )
 
     def _is_asked(self, watcher: Watcher) -> bool:
-        """Whether somebody wished for a retraining since the last one."""
+        """Whether somebody, or an alert of this version's, wished for a retraining since the last
+        one."""
         page, names = self._registry.decisions.page, (watcher.tenant, watcher.adapter)
-        asks = page(None, 1, *names, "ask")
+        asks = [ask for ask in page(None, _ASKS, *names, "ask") if ask.rule != ACCEPT]
         done = page(None, 1, *names, "retrain") if asks else []
-        return bool(asks) and not (done and done[0].created_at > asks[0].created_at)
+        after = done[0].created_at if done else 0.0
+        since = float(watcher.memory.get("since") or 0.0)
+        return any(
+            ask.created_at >= (max(after, since) if ask.rule == "alert" else after) for ask in asks
+        )
 
     def _base(self, watcher: Watcher) -> str | None:
         """The base that the live version was trained for."""

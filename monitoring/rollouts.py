@@ -36,6 +36,7 @@ log = structlog.get_logger("switchyard.rollouts")
 _LOOKED_AT = 200
 """Receipts, the newest: more than a rollout leaves."""
 _STEPS = ("shadow", "canary", "promote", "reject", "rollback")
+_KINDS = (*_STEPS, "hold")
 _CANARY_UNAVAILABLE = "canary-unavailable"
 """router.fallback's word for a canary that could not answer: the live version did."""
 _LIVE_UNAVAILABLE = ("version-unavailable", "engine-error", "deadline")
@@ -72,8 +73,14 @@ class Rollouts:
         self._metrics = metrics
         self._clock = clock
 
-    def attend(self, tenant: Tenant, adapter: Adapter) -> None:
-        """Take one adapter's challenger a step further, if there is one. Raises the registry's."""
+    def attend(
+        self, tenant: Tenant, adapter: Adapter, broken: tuple[str, str] | None = None
+    ) -> None:
+        """Take one adapter's challenger a step further, if there is one. Raises the registry's.
+
+        `broken`: rule and reason why answers prove nothing now. Then nothing goes further; harm,
+        in which both versions are alike, still rejects.
+        """
         aliases = self._registry.aliases.of_adapter(tenant.name, adapter.name)
         if not any(alias.live for alias in aliases):
             return
@@ -90,9 +97,13 @@ class Rollouts:
         step = next_step(trial, self._settings.rollout)
         if step.kind == "reject":
             self._reject(challenger, on, trial, step)
+        elif step.kind == "wait":
+            return
+        elif broken is not None:
+            self._hold(challenger, receipts, f"rollout-{broken[0]}", broken[1])
         elif step.kind == "promote":
             self._promote(challenger, aliases, trial, step)
-        elif step.kind in ("shadow", "canary"):
+        else:
             self._enter(challenger, aliases, trial, step)
 
     def _challenger(self, tenant: Tenant, adapter: Adapter) -> Version | None:
@@ -183,6 +194,15 @@ class Rollouts:
         except InvalidTransition:  # a person was faster
             return
         self._metrics.swaps_total.labels("rejected").inc()
+
+    def _hold(
+        self, challenger: Version, receipts: Sequence[Decision], rule: str, reason: str
+    ) -> None:
+        """Leave a receipt of what keeps it where it is, unless that is its latest."""
+        mine = (d for d in receipts if d.digest == challenger.digest and d.kind in _KINDS)
+        latest = next(mine, None)
+        if latest is None or (latest.kind, latest.rule) != ("hold", rule):
+            self._record(challenger, "hold", rule, {"reason": reason})
 
     def _finish(self, aliases: Sequence[Alias], receipts: Sequence[Decision]) -> None:
         """Do what follows from a state that a person gave to a version on its way."""

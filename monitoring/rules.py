@@ -31,7 +31,8 @@ class Recording:
 @dataclass(frozen=True)
 class Alert:
     """`hold` is how long the expression must be true. `severity`: "page" wakes somebody, "ticket"
-    waits for the morning, "info" is for the record."""
+    waits for the morning, "info" is for the record. `retrain`: it speaks of traffic or of answers,
+    so that a retraining may be what ends it."""
 
     name: str
     expr: str
@@ -39,6 +40,7 @@ class Alert:
     severity: str
     summary: str
     description: str
+    retrain: bool = False
 
 
 def recordings() -> list[Recording]:
@@ -210,6 +212,7 @@ def alerts() -> list[Alert]:
             "info",
             "Prompts of {{ $labels.tenant }} have changed",
             "The drift test is sure. With enough corrections the controller retrains by itself.",
+            retrain=True,
         ),
         Alert(
             "SwitchyardDriftUnanswered",
@@ -219,6 +222,7 @@ def alerts() -> list[Alert]:
             "Drift of {{ $labels.tenant }} has had no answer for a day",
             "Corrections are missing, the tenant's policy forbids it, or a retraining failed: the "
             "`hold` receipt says which.",
+            retrain=True,
         ),
         Alert(
             "SwitchyardPipelineChanged",
@@ -245,6 +249,7 @@ def alerts() -> list[Alert]:
             "ticket",
             "Answers for {{ $labels.tenant }} have got worse",
             "More of them are out of form, refuse, or are disliked than just after the promotion.",
+            retrain=True,
         ),
         Alert(
             "SwitchyardAdapterStoppedHelping",
@@ -253,6 +258,7 @@ def alerts() -> list[Alert]:
             "ticket",
             "An adapter of {{ $labels.tenant }} is no better than its base any more",
             "The base, which answers a share as a control, gives no more bad answers than it does.",
+            retrain=True,
         ),
         Alert(
             "SwitchyardJobsWait",
@@ -340,6 +346,7 @@ def alerts() -> list[Alert]:
             "People call answers of {{ $labels.tenant }} bad",
             "At most {{ $value | humanizePercentage }} of the answers that were judged within 7 "
             "days are good, with 95 % certainty.",
+            retrain=True,
         ),
         Alert(
             "SwitchyardRetrainingGainedNothing",

@@ -21,7 +21,9 @@ class Situation:
     stopped: str | None = None
     """The channel of harm in which the base was worse than the adapter, and is no more."""
     asked_by: str | None = None
-    """Who wants a retraining: a person, or an alert."""
+    """The person who wants a retraining: what stands against the loop's own does not hold it."""
+    alerted_by: str | None = None
+    """The alert that asks for one: evidence like any other."""
     old_base: bool = False
     """The live version was trained for another base than the adapter is for now."""
     age_s: float = 0.0
@@ -125,6 +127,12 @@ def _trigger(situation: Situation, settings: ControllerSettings) -> _Trigger | N
             "stopped-helping",
             f"the base gives no more {situation.stopped} answers than the adapter any more, "
             f"and {came}",
+            settings.min_corrections,
+        )
+    if situation.alerted_by is not None:
+        return _Trigger(
+            "alerted",
+            f"{situation.alerted_by} asked for it, and {came}",
             settings.min_corrections,
         )
     if 0 < settings.retrain_age_s <= situation.age_s:

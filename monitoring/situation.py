@@ -11,7 +11,7 @@ from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
-from registry.decisions import Decision
+from registry.decisions import ACCEPT, Decision
 from registry.tenants import Tenant
 
 _LOOKED_AT = 200
@@ -48,6 +48,7 @@ def situation_of(
         worse=watcher.worse,
         stopped=watcher.stopped,
         asked_by=_asked(receipts),
+        alerted_by=_alerted(receipts, float(watcher.memory.get("since") or 0.0)),
         old_base=base_of(registry, watcher.live) not in (None, adapter.base),
         age_s=age_s,
         artifact=watcher.artifact,
@@ -76,11 +77,22 @@ def artifact_of(again: Mapping[str, Any] | None) -> str | None:
 
 
 def _asked(receipts: Sequence[Decision]) -> str | None:
-    """Who asked for a retraining since the last one; receipts are the newest first."""
+    """Which person asked for a retraining since the last one; receipts are the newest first."""
     for receipt in receipts:
         if receipt.kind == "retrain":
             return None
-        if receipt.kind == "ask":
+        if receipt.kind == "ask" and receipt.rule == "asked":
+            return receipt.by
+    return None
+
+
+def _alerted(receipts: Sequence[Decision], since: float) -> str | None:
+    """Which alert did, since that moment, and since a person accepted what there was."""
+    for receipt in receipts:
+        accepted = (receipt.kind, receipt.rule) == ("ask", ACCEPT)
+        if receipt.kind == "retrain" or accepted or receipt.created_at < since:
+            return None
+        if receipt.kind == "ask" and receipt.rule == "alert":
             return receipt.by
     return None
 

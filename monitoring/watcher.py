@@ -26,11 +26,13 @@ from monitoring.quality import Quality
 from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.aliases import Alias
-from registry.decisions import DriftState
+from registry.decisions import ACCEPT, Decision, DriftState
 from registry.exchanges import CONTROL, Exchange
 from registry.outcomes import Said
 
 log = structlog.get_logger("switchyard.controller")
+_ASKS = 20
+"""Wishes that are looked at, the newest."""
 _DOUBTED = WINDOW + 10
 """Exchanges before a broken pipeline is seen; what they showed is taken back."""
 
@@ -58,14 +60,19 @@ class Watcher:
         self._load()
 
     def begin(self) -> None:
-        """Take new references; what is left of the budget of false alarms stays."""
+        """Take new references: what there is now counts as usual. What is left of the budget of
+        false alarms stays."""
+        self._begin()
+        self.integrity = Integrity(self._settings.reference)
+        self.memory.pop("pipeline_at", None)
+
+    def _begin(self) -> None:
         seed = self._seed(self.epoch)
         self.detector = Detector(self._settings.drift, self.detector.purse, seed)
-        self.integrity = Integrity(self._settings.reference)
         self.quality = Quality(self._settings.quality)
         self.powered = Powered(len(harms.SIGNS))
         self.advantage = Advantage(self._settings.quality_margin)
-        self.memory.pop("pipeline_at", None)
+        self.memory.pop("watched", None)
 
     @property
     def live(self) -> str | None:
@@ -104,22 +111,46 @@ class Watcher:
         return [name for name, so in found.items() if so]
 
     @property
+    def broken(self) -> tuple[str, str] | None:
+        """What is wrong apart from traffic and answers, which then prove nothing: the hold's rule,
+        and the reason."""
+        if self.integrity.changed:
+            return "pipeline-changed", f"messages are built in another way: {self.integrity.what}"
+        if self.artifact is not None:
+            return "artifact-changed", f"the live version answers in another way: {self.artifact}"
+        return None
+
+    @property
     def pipeline_at(self) -> float | None:
         """When the pipeline was seen to be changed (seconds); None while it is as usual."""
         return self.memory.get("pipeline_at")
 
+    def wished(self) -> Decision | None:
+        """Somebody's wish that what there is now counts as usual, if it has not been met yet."""
+        asks = self._registry.decisions.page(None, _ASKS, self.tenant, self.adapter, "ask")
+        wish = next((receipt for receipt in asks if receipt.rule == ACCEPT), None)
+        return None if wish is None or wish.id == self.memory.get("accepted") else wish
+
     def follow(self, aliases: list[Alias]) -> bool:
-        """Begin a new epoch if another version is live than before; whether it did."""
+        """Begin a new epoch if another version is live than before; whether it did. A pipeline that
+        is broken stays so: no promotion mends it."""
         live = next((alias for alias in aliases if alias.live is not None), None)
         if live is None or live.live == self.live:
             return False
         if self.live is not None:
             self.epoch += 1
-        kept: dict[str, Any] = {
-            k: self.memory[k] for k in ("last_retrain", "said") if k in self.memory
-        }
+        staying = [
+            "last_retrain",
+            "said",
+            "accepted",
+            *(["pipeline_at"] if self.integrity.changed else []),
+        ]
+        kept: dict[str, Any] = {k: self.memory[k] for k in staying if k in self.memory}
         self.memory = {**kept, "live": live.live, "since": live.updated_at, "attempts": 0}
-        self.begin()
+        if self.integrity.changed:
+            self._begin()
+        else:
+            self.begin()
         self.save()
         return True
 
@@ -182,6 +213,8 @@ class Watcher:
                 self._look(share)  # they are among those that are taken back
                 self.memory["pipeline_at"] = row.created_at
                 self.detector.forgive(_DOUBTED)
+                if self.detector.crossed_at is None:
+                    self.memory.pop("watched", None)
                 self.quality.forgive(_DOUBTED)
                 self.powered.forget_waiting()
                 self.advantage.forgive()

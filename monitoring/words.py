@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from registry.decisions import Decision
+from registry.decisions import ACCEPT, Decision
 
 
 def of_decision(decision: Decision, names: Mapping[str, str]) -> str:
@@ -25,12 +25,18 @@ def of_decision(decision: Decision, names: Mapping[str, str]) -> str:
         case "canary":
             weight = evidence.get("weight") or 0.0
             return f"{name} answers {weight:.0%} of requests: {_reason(decision)}"
+        case "ask" if decision.rule == ACCEPT:
+            return f"{decision.by} asked that what there is counts as usual"
         case "ask":
             return f"{decision.by} asked for a retraining"
+        case "watch" if decision.rule == "accepted":
+            return f"traffic and answers as they are count as usual from here: {_reason(decision)}"
         case "watch" if decision.rule == "pipeline-accepted":
             return f"messages are built in a new way: {_reason(decision)}"
         case "watch":
             return f"prompts have changed: {_drift(evidence)}"
+        case "hold" if decision.rule.startswith("rollout-"):
+            return f"{name} goes no further meanwhile: {_reason(decision)}"
         case "hold":
             return f"no retraining: {_reason(decision)}"
         case "retrain":

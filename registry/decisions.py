@@ -9,12 +9,16 @@ from registry.database import Base, Database, JsonObject, now
 from registry.errors import NotFound
 from registry.names import new_id
 
+ACCEPT = "accept"
+"""The rule of an "ask" that wants an adapter's traffic and answers, as they are, to count as usual;
+any other asks for a retraining."""
+
 
 class Decision(Base):
     """What was decided, by which rule, on which evidence, and what it expected.
 
     `kind`: "promote", "reject", "retrain", "hold", "rollback", "watch", "shadow" and "canary" for a
-    step of a rollout, "ask" for somebody's wish of a retraining. `realised` is filled in later,
+    step of a rollout, "ask" for somebody's wish. `realised` is filled in later,
     when what happened is known.
     """
 

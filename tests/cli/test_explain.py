@@ -123,6 +123,8 @@ def test_a_wish_is_said_until_the_controller_took_it_up(
 ) -> None:
     controller = _live(home_registry)
     controller.tick()
+    accepted = switchyard("adapter", "accept", "support", "--tenant", "acme").output
+    assert "takes new references" in accepted
     assert "asked for" in switchyard("adapter", "retrain", "support", "--tenant", "acme").output
     found = _said(switchyard)
     assert (found["ruling"]["kind"], found["ruling"]["rule"]) == ("retrain", "asked")

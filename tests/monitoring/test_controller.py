@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
 from monitoring.settings import ControllerSettings
+from monitoring.sketch import sketch
 from registry import Registry
 from registry.decisions import DriftState
 from registry.settings import SettingsError, load
 from tests.monitoring.scene import Scene
-from tests.monitoring.tickets import stream
+from tests.monitoring.tickets import prompt, stream
 
 
 @pytest.fixture
@@ -51,6 +53,37 @@ def test_drift_is_watched_once_and_held_until_corrections_came(scene: Scene) -> 
     threshold = scene.gauge("drift_threshold", tenant="acme")
     assert statistic is not None and threshold is not None
     assert statistic >= threshold
+
+
+def test_what_a_person_accepts_is_usual_from_then_on(scene: Scene) -> None:
+    _drifted(scene)
+    scene.controller.tick()
+    watcher = scene.controller._watchers["acme", "support"]
+    spent = watcher.detector.purse.spent
+    scene.registry.decisions.record("acme", "support", "ask", "accept", by="ada")
+    for _ in range(2):
+        scene.new_controller().tick()
+    assert scene.gauge("drift_active", tenant="acme") == 0
+    assert scene.gauge("drift_statistic", tenant="acme") == 0
+    crossed, accepted = scene.receipts("watch")
+    assert (crossed.rule, accepted.rule) == ("drift-crossed-threshold", "accepted")
+    assert accepted.evidence["statistic"] >= accepted.evidence["threshold"], "what was accepted"
+    assert accepted.evidence["reason"] == "ada asked for it"
+    assert scene.receipts("retrain") == [], "that is another wish"
+    state = scene.registry.decisions.drift_state("acme", "support")
+    assert state is not None
+    assert state.state["detector"]["purse"]["spent"] == spent, "what was staked is staked"
+
+    scene.send(stream(5, 160, share=0.8))
+    scene.controller = scene.new_controller()
+    scene.controller.tick()
+    assert scene.gauge("drift_active", tenant="acme") == 0, "it is ordinary now"
+    words = ["где", "мой", "заказ", "когда", "придёт", "не", "работает", "почему", "счёт", "оплата", "вернуть", "деньги"]
+    new = itertools.islice(itertools.permutations(words, 4), 0, 4000, 50)
+    scene.send([sketch(prompt(" ".join(some))) for some in new])
+    scene.controller.tick()
+    rules = [receipt.rule for receipt in scene.receipts("watch")]
+    assert rules == ["drift-crossed-threshold", "accepted", "drift-crossed-threshold"]
 
 
 def test_drift_with_corrections_enqueues_one_retraining_with_a_receipt(scene: Scene) -> None:
@@ -120,6 +153,32 @@ def test_a_rejected_retraining_is_scored_and_tried_again_after_twice_the_cooldow
     scene.controller.tick()
     (again,) = scene.registry.jobs.all("acme", "support", active=True)
     assert again.idempotency_key == "retrain:acme:support:0:2"
+
+
+def test_an_alerts_wish_waits_for_corrections_and_a_persons_does_not(scene: Scene) -> None:
+    scene.controller.tick()
+    decisions = scene.registry.decisions
+    asked = decisions.record("acme", "support", "ask", "alert", by="alert AnswersBad")
+    scene.clock.now = asked.created_at + 1
+    scene.controller.tick()
+    assert [hold.rule for hold in scene.receipts("hold")] == ["waiting-for-corrections"]
+    scene.correct(5)
+    scene.controller.tick()
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.rule == "alerted"
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    scene.registry.jobs.cancel(job.id)
+    decisions.record("acme", "support", "ask", "asked", by="ada", at=scene.clock())
+    scene.controller.tick()
+    assert [r.rule for r in scene.receipts("retrain")] == ["alerted", "asked"]
+
+
+def test_an_alert_from_before_the_promotion_asks_for_nothing(scene: Scene) -> None:
+    scene.correct(5)
+    scene.registry.decisions.record("acme", "support", "ask", "alert", by="alert X", at=1.0)
+    scene.controller.tick()
+    scene.controller.tick()
+    assert scene.receipts("retrain") == []
 
 
 def test_the_tenant_can_say_no(scene: Scene) -> None:

@@ -149,3 +149,28 @@ def test_a_version_that_goes_bad_after_its_promotion_is_taken_back(
     (retrain,) = world.receipts("sour", "retrain")
     assert retrain.realised is not None
     assert retrain.realised["outcome"] == "rolled-back"
+
+
+def test_no_rollout_goes_on_and_no_alert_falls_silent_while_the_pipeline_is_broken(
+    sqlite_registry: Registry,
+) -> None:
+    player = Player("bent", requests=lambda _: 60, learns=[Skill()], broken=lambda day: day >= 13)
+    world = World(sqlite_registry, [player], SETTINGS)
+    world.live(10)
+    world.registry.decisions.record("bent", "support", "ask", "asked", by="ada")
+    world.live(10)
+    assert world.gauge("pipeline_changed", "bent") == 1
+    assert all(day <= 13 for day in world.days("bent", "shadow", "canary"))
+    assert world.receipts("bent", "promote") == []
+    held = [receipt.rule for receipt in world.receipts("bent", "hold")]
+    assert held.count("rollout-pipeline-changed") == 1
+
+    way = world.registry.aliases.get("bent", "support").canary
+    assert way is not None
+    world.registry.aliases.flip("bent", "support", way)  # a person's promotion
+    world.live(2, lambda now: now.restart())
+    assert world.gauge("pipeline_changed", "bent") == 1, "a promotion mends no pipeline"
+
+    world.players["bent"].broken = lambda _: False
+    world.live(3)
+    assert world.gauge("pipeline_changed", "bent") == 0

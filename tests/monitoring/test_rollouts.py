@@ -50,11 +50,11 @@ class Stage:
         )
         self.registry.jobs.succeed(job.id, "worker-1", digest)
 
-    def attend(self) -> Alias:
+    def attend(self, broken: tuple[str, str] | None = None) -> Alias:
         """One look at the adapter."""
         tenant = self.registry.tenants.get("acme")
         self.clock.now += 1
-        self.rollouts.attend(tenant, self.registry.adapters.get("acme", "support"))
+        self.rollouts.attend(tenant, self.registry.adapters.get("acme", "support"), broken)
         return self.alias
 
     @property
@@ -215,6 +215,32 @@ def test_what_is_not_the_loops_to_bring_in_is_left_alone(
     stage.attend()
     assert stage.receipts() == []
     assert stage.state == "candidate"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.01, 0.5], ids=["new", "canary", "last step"])
+def test_while_something_is_broken_nothing_goes_further_and_one_receipt_says_so(
+    stage: Stage, weight: float
+) -> None:
+    if weight:
+        _to(stage, weight)
+        stage.both(100)
+    before = (stage.state, stage.steps())
+    for _ in range(3):
+        stage.attend(("artifact-changed", "another base"))
+    (*steps, hold) = stage.receipts()
+    assert (stage.state, [(d.kind, d.evidence.get("weight")) for d in steps]) == before
+    assert (hold.kind, hold.rule, hold.evidence) == (
+        "hold", "rollout-artifact-changed", {"reason": "another base"}
+    )  # fmt: skip
+    stage.attend()
+    assert len(stage.receipts()) == len(steps) + 2, "it goes on once that is mended"
+
+
+def test_harm_stops_a_canary_though_the_pipeline_is_broken(stage: Stage) -> None:
+    _to(stage, 0.1)
+    stage.both(40, valid=False)
+    stage.attend(("pipeline-changed", "no user text"))
+    assert stage.state == "rejected"
 
 
 def test_what_people_trained_is_not_staged(stage: Stage) -> None:

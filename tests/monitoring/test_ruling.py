@@ -28,6 +28,7 @@ def _rule(situation: Situation, **change: Any) -> tuple[str, str]:
         ({"worse": "invalid"}, "quality-down-with-corrections"),
         ({"drift": True, "worse": "invalid"}, "sustained-drift-with-corrections"),
         ({"old_base": True, "corrections": 0}, "new-base"),
+        ({"alerted_by": "alert AnswersBad"}, "alerted"),
         ({"age_s": 90 * 86_400.0, "corrections": 1}, "age"),
         ({"asked_by": "ada", "corrections": 0}, "asked"),
         ({"asked_by": "ada", "auto_retrain": False, "since_retrain_s": 1.0}, "asked"),
@@ -56,6 +57,20 @@ def test_each_trigger_retrains_and_is_named(change: dict[str, Any], name: str) -
 )
 def test_each_obstacle_holds_and_is_named(change: dict[str, Any], name: str) -> None:
     assert _rule(READY, **change) == ("hold", name)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"auto_retrain": False}, "tenant-policy"),
+        ({"corrections": 39}, "waiting-for-corrections"),
+        ({"since_retrain_s": 3599.0}, "cooldown"),
+        ({"pipeline": "the system prompt is gone"}, "pipeline-changed"),
+        ({"artifact": "on engine-0: another base"}, "artifact-changed"),
+    ],
+)
+def test_what_a_person_may_pass_an_alert_may_not(change: dict[str, Any], name: str) -> None:
+    assert _rule(QUIET, alerted_by="alert AnswersBad", **change) == ("hold", name)
 
 
 def test_a_changed_pipeline_is_told_even_where_nothing_else_is_wrong() -> None:
