@@ -23,6 +23,7 @@ from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
+from registry.decisions import ACCEPT
 from registry.errors import InvalidTransition, NotFound, NotServable
 from registry.exchanges import Feedback
 from registry.tenants import Tenant
@@ -184,6 +185,7 @@ class Retraining:
         age = self._clock() - float(watcher.memory.get("since") or self._clock())
         return (
             watcher.drifted
+            or watcher.failing.down
             or watcher.worse is not None
             or watcher.stopped is not None
             or watcher.integrity.changed
@@ -218,6 +220,8 @@ class Retraining:
         quality = watcher.quality.evidence()
         if quality:
             found["quality"] = quality
+        if watcher.failing.down:
+            found["failed"] = watcher.failing.figures()
         said = watcher.powered.evidence()
         if said:
             found["disliked"] = said

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from registry.database import Database
 from registry.decisions import Decision
@@ -105,6 +105,23 @@ class News:
         )
         with self._database.read() as session:
             return {(tenant, name or ""): n for tenant, name, n in session.execute(query)}
+
+    def failed(self, but: str, since: float, until: float) -> tuple[int, int]:
+        """(failed, requests) of all tenants between two times (both included, in seconds since the
+        epoch), those of the version with the digest `but` left out. Refused ones (4xx) and copies
+        for a shadow are no requests here."""
+        query = select(
+            func.coalesce(func.sum(case((Exchange.status >= 500, 1), else_=0)), 0), func.count()
+        ).where(
+            Exchange.created_at >= since,
+            Exchange.created_at <= until,
+            (Exchange.status < 400) | (Exchange.status >= 500),
+            func.coalesce(Exchange.digest, "") != but,
+            Exchange.role != "shadow",
+        )
+        with self._database.read() as session:
+            failed, requests = session.execute(query).one()
+        return int(failed), int(requests)
 
     def unscored(self) -> list[Decision]:
         """Receipts of retrainings of which it is not known yet what came of them."""

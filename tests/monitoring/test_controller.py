@@ -78,7 +78,7 @@ def test_what_a_person_accepts_is_usual_from_then_on(scene: Scene) -> None:
     scene.controller = scene.new_controller()
     scene.controller.tick()
     assert scene.gauge("drift_active", tenant="acme") == 0, "it is ordinary now"
-    words = ["где", "мой", "заказ", "когда", "придёт", "не", "работает", "почему", "счёт", "оплата", "вернуть", "деньги"]
+    words = "где мой заказ когда придёт не работает почему счёт оплата вернуть деньги".split()
     new = itertools.islice(itertools.permutations(words, 4), 0, 4000, 50)
     scene.send([sketch(prompt(" ".join(some))) for some in new])
     scene.controller.tick()
