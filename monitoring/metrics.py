@@ -103,6 +103,8 @@ class Metrics:
         self.tenants = self._bound("tenant", tenant_cap, known=(NOBODY,), closed=True)
         tenant = self.tenants
         alias = self._bound("alias", 4 * tenant_cap)
+        self.models = self._bound("model", 4 * tenant_cap)
+        """Names that requests ask for; no metric here has them, OpenTelemetry's do."""
         engine = self._bound("engine", 64)
         served = self._bound("served", 0, known=SERVED)
         status = self._bound("status", 32, known=("200", "503"))
@@ -378,7 +380,7 @@ class Metrics:
 
     def _born_at_zero(self) -> None:
         self._tenant_at_zero(NOBODY)
-        for bound in ("tenant", "engine", "reason", "code", "status", "alias"):
+        for bound in ("tenant", "model", "engine", "reason", "code", "status", "alias"):
             self.label_overflow_total.labels(bound)
         for outcome in SWAP_OUTCOMES:
             self.swaps_total.labels(outcome)
