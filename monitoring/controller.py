@@ -8,6 +8,7 @@ and no retraining is asked for twice. Writes `watch`, `retrain` and `hold` recei
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +17,10 @@ import structlog
 
 from monitoring import evidence, standing
 from monitoring.forgetting import Forgetting
+from monitoring.labels import OTHER
 from monitoring.metrics import JOB_STATES, Metrics
 from monitoring.receipts import realised_gain
+from monitoring.rest import Rest
 from monitoring.retraining import Proposal, Retraining
 from monitoring.rollouts import Rollouts
 from monitoring.settings import ControllerSettings
@@ -48,6 +51,7 @@ class Controller:
         self._retraining = Retraining(registry, settings, metrics, clock=clock)
         self._rollouts = Rollouts(registry, settings, metrics, clock=clock)
         self._forgetting = Forgetting(registry, settings, clock=clock)
+        self._rest = Rest(registry)
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
         self._controls: dict[tuple[str, str], tuple[int, float]] = {}  # (alarms, promised) counted
@@ -69,15 +73,18 @@ class Controller:
         aliases = self._registry.aliases.all()
         live = {(a.tenant, a.adapter) for a in aliases if a.live is not None}
         self._share = 1 / max(len(live), 1)
-        self._artifacts = {
-            version.digest: artifact_of(version)
-            for version in self._registry.versions.all(state="live")
-        }
+        versions = self._registry.news.versions()
+        self._artifacts = {v.digest: artifact_of(v.again) for v in versions if v.state == "live"}
+        self._rest.read(adapters, aliases, versions)
         proposals: list[Proposal] = []
+        now = self._clock()
         for adapter in adapters:
+            if self._rest.has((adapter.tenant, adapter.name), now):
+                continue
             try:
                 wanted = self._attend(tenants[adapter.tenant], adapter)
                 proposals += [wanted] if wanted is not None else []
+                self._settle(adapter)
             except Exception:
                 self._skip(adapter.tenant, adapter.name)
         self._spend(proposals)
@@ -129,6 +136,16 @@ class Controller:
                 watcher.save()
         return self._retraining.propose(tenant, adapter, watcher)
 
+    def _settle(self, adapter: Adapter) -> None:
+        """Let an adapter rest of which nothing can come before something new does."""
+        watcher = self._watchers[adapter.tenant, adapter.name]
+        if watcher.live is not None and self._retraining.anything(adapter, watcher):
+            return
+        age_s, since = self._settings.retrain_age_s, watcher.memory.get("since")
+        until = float(since) + age_s if age_s and since is not None else math.inf
+        names = (adapter.tenant, adapter.name)
+        self._rest.settle(names, watcher.cursor, watcher.memory, until)
+
     def _follow(self, watcher: Watcher) -> None:
         names = (watcher.tenant, watcher.adapter)
         if watcher.follow(self._registry.aliases.of_adapter(*names)):
@@ -157,15 +174,15 @@ class Controller:
         """Until the next tick, and then from what the registry holds: what was not kept is not
         known."""
         self._watchers.pop((tenant, adapter), None)
+        self._rest.wake((tenant, adapter))
         self._metrics.tick_errors_total.inc()
         log.exception("adapter skipped", tenant=tenant, adapter=adapter)
 
     def _score_receipts(self) -> None:
-        for receipt in self._registry.decisions.all(kind="retrain"):
-            if receipt.realised is None:
-                realised = realised_gain(self._registry, receipt)
-                if realised is not None:
-                    self._registry.decisions.realise(receipt.id, realised)
+        for receipt in self._registry.news.unscored():
+            realised = realised_gain(self._registry, receipt)
+            if realised is not None:
+                self._registry.decisions.realise(receipt.id, realised)
 
     def _show_registry(self) -> None:
         """Gauges that say what the registry holds."""
@@ -187,34 +204,38 @@ class Controller:
         self._engine_starts = {engine.id: engine.started_at for engine in engines}
 
     def _show_drift(self) -> None:
-        """By tenant, the worst of its adapters: a series for each adapter would be too many."""
+        """By tenant, the worst of its adapters: a series for each adapter would be too many. Of all
+        tenants that have no series of their own, the worst too."""
+        metrics, shown = self._metrics, self._metrics.tenants.admit
         worst: dict[str, Watcher] = {}
         changed: dict[str, bool] = {}
         down: dict[str, bool] = {}
         pending: Counter[str] = Counter()
-        for watcher in self._watchers.values():
-            pending[watcher.tenant] += len(
-                self._registry.exchanges.corrections(watcher.tenant, watcher.adapter)
-            )
+        waiting = self._registry.news.corrections()
+        for names, watcher in self._watchers.items():
+            tenant = shown(watcher.tenant)
+            pending[tenant] += waiting.get(names, 0)
             if watcher.live is None:
                 continue
-            tenant = watcher.tenant
             changed[tenant] = changed.get(tenant, False) or watcher.integrity.changed
             down[tenant] = down.get(tenant, False) or watcher.worse is not None
-            other = worst.get(watcher.tenant)
+            other = worst.get(tenant)
             if other is None or _rank(watcher) > _rank(other):
-                worst[watcher.tenant] = watcher
+                worst[tenant] = watcher
         for tenant, watcher in worst.items():
             detector = watcher.detector
-            self._metrics.drift_statistic.labels(tenant).set(detector.statistic)
-            self._metrics.drift_threshold.labels(tenant).set(detector.threshold)
-            self._metrics.drift_active.labels(tenant).set(watcher.drifted)
-            self._metrics.pipeline_changed.labels(tenant).set(changed[tenant])
-            self._metrics.quality_down.labels(tenant).set(down[tenant])
-            self._metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
-        evidence.show(self._metrics, self._watchers.values())
+            metrics.drift_statistic.labels(tenant).set(detector.statistic)
+            metrics.drift_threshold.labels(tenant).set(detector.threshold)
+            metrics.drift_active.labels(tenant).set(watcher.drifted)
+            metrics.pipeline_changed.labels(tenant).set(changed[tenant])
+            metrics.quality_down.labels(tenant).set(down[tenant])
+            metrics.drift_reference_prompts.labels(tenant).set(detector.reference_size)
+        evidence.show(metrics, self._watchers.values())
         for tenant, count in pending.items():
-            self._metrics.corrections_pending.labels(tenant).set(count)
+            metrics.corrections_pending.labels(tenant).set(count)
+        if OTHER not in worst:  # none is beyond the cap any more
+            for family in metrics.of_adapters:
+                family.forget(tenant=OTHER)
 
     def _show_controls(self) -> None:
         """What the streams without drift did since the last tick."""

@@ -1,6 +1,7 @@
 """What the live versions' answers show, as gauges: by tenant, of the adapter that does worst.
 
-A series for each adapter would be too many. Knows watchers and metrics, and decides nothing.
+A series for each adapter would be too many; tenants beyond the cap share theirs, as `other`. Knows
+watchers and metrics, and decides nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def show(metrics: Metrics, watchers: Iterable[Watcher]) -> None:
     for watcher in watchers:
         if watcher.live is None:
             continue
-        tenant = watcher.tenant
+        tenant = metrics.tenants.admit(watcher.tenant)
         disliked[tenant] = _worse(disliked.get(tenant), watcher.powered.estimate())
         advantage[tenant] = _less(advantage.get(tenant), watcher.advantage.best)
         artifact[tenant] = artifact.get(tenant, False) or watcher.artifact is not None

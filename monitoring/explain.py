@@ -71,7 +71,7 @@ def _of(
         nothing = Line("live", "nothing yet: the controller looks once a version is live")
         return Explanation(adapter.name, [nothing], None, history)
     version = registry.versions.get(watcher.live)
-    watcher.artifact = artifact_of(version)
+    watcher.artifact = artifact_of(version.certificate.get("again"))
     corrections = registry.exchanges.corrections(*names)
     kept = retrain_set.training_file(registry, tenant.name, watcher.live)
     situation = situation_of(

@@ -11,6 +11,11 @@ CHANNELS = (FAILED, INVALID, REFUSED, DISLIKED)
 badly or corrected."""
 
 
+LIVE_UNAVAILABLE = ("version-unavailable", "engine-error", "deadline")
+"""`Exchange.fallback` where the live version could not answer: the one before it did, or the
+base."""
+
+
 class Judged(Protocol):
     """What of an exchange is judged."""
 

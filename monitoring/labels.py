@@ -16,6 +16,9 @@ from monitoring.slate import retire
 
 MetricType = TypeVar("MetricType", bound=MetricWrapperBase)
 
+_REMEMBERED = 10_000
+"""Refused values that are known to have been; a scanner's names must not fill the memory."""
+
 OTHER = "other"
 NOBODY = "none"
 """The tenant of a request that no key vouched for."""
@@ -25,7 +28,8 @@ class Bound:
     """The values that one label may take.
 
     A closed bound admits only what `know` was told, an open one whatever comes first; neither ever
-    more than `cap` values. `on_overflow` is called with the label's name for each refusal.
+    more than `cap` values. `on_overflow` is called with the label's name for each value refused,
+    once, so that it is silent where the same ones are refused again and again.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Bound:
         self.known: dict[str, None] = dict.fromkeys((*known, OTHER))
         self._always = frozenset(self.known)
         self._on_overflow = on_overflow
+        self._refused: set[str] = set()
 
     def admit(self, value: str) -> str:
         """The value itself, or `other`."""
@@ -51,8 +56,10 @@ class Bound:
         if not self.closed and len(self.known) - len(self._always) < self.cap:
             self.known[value] = None
             return value
-        if self._on_overflow is not None:
-            self._on_overflow(self.label)
+        if value not in self._refused and len(self._refused) < _REMEMBERED:
+            self._refused.add(value)
+            if self._on_overflow is not None:
+                self._on_overflow(self.label)
         return OTHER
 
     def know(self, names: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -77,10 +77,17 @@ _LOAD = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _MINUTES = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 
 
-class Metrics:
-    """The metrics, as attributes. `tenant_cap` is how many tenants get series of their own."""
+TENANT_CAP = 200
+"""Tenants with series of their own, some 150 each; raise it where Prometheus has room for more."""
 
-    def __init__(self, registry: CollectorRegistry | None = None, *, tenant_cap: int = 200) -> None:
+
+class Metrics:
+    """The metrics, as attributes. `tenant_cap` is how many tenants get series of their own; of the
+    others a gauge shows the worst, as `other`."""
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, tenant_cap: int = TENANT_CAP
+    ) -> None:
         # A second series for each counter, which nothing here reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry or CollectorRegistry()
@@ -88,11 +95,16 @@ class Metrics:
         self._versions: dict[tuple[str, str], str] = {}
 
         self.label_overflow_total = self._plain(
-            Counter, "label_overflow_total", "Label values refused and shown as `other`", ["label"]
+            Counter,
+            "label_overflow_total",
+            "Distinct label values refused and shown as `other`",
+            ["label"],
         )
         self.tenants = self._bound("tenant", tenant_cap, known=(NOBODY,), closed=True)
         tenant = self.tenants
         alias = self._bound("alias", 4 * tenant_cap)
+        self.models = self._bound("model", 4 * tenant_cap)
+        """Names that requests ask for; no metric here has them, OpenTelemetry's do."""
         engine = self._bound("engine", 64)
         served = self._bound("served", 0, known=SERVED)
         status = self._bound("status", 32, known=("200", "503"))
@@ -301,6 +313,12 @@ class Metrics:
         self.tick_errors_total = self._plain(
             Counter, "tick_errors_total", "Controller ticks that ended in an error"
         )
+        self.of_adapters: tuple[Family[Gauge], ...] = (
+            self.drift_statistic, self.drift_threshold, self.drift_active, self.pipeline_changed,
+            self.quality_down, self.drift_reference_prompts, self.corrections_pending,
+            self.loop.disliked, self.loop.advantage, self.loop.stopped, self.loop.artifact_changed,
+        )  # fmt: skip
+        """What the controller shows of adapters, by tenant."""
         self.build_info = self._plain(
             Gauge, "build_info", "1 for the version of Switchyard that runs", ["release"]
         )
@@ -337,7 +355,11 @@ class Metrics:
     ) -> None:
         """What each (tenant, alias) serves; None serves the base. Replaces what was shown. `since`
         is when that version went live, in seconds since the epoch."""
-        shown = {key: version_name or "base" for key, version_name in live.items()}
+        shown = {  # of tenants without series of their own, aliases would be mixed up
+            key: version_name or "base"
+            for key, version_name in live.items()
+            if self.tenants.admit(key[0]) == key[0]
+        }
         for (tenant, alias), name in shown.items():  # new ones first: no scrape sees a gap
             self.version_info.labels(tenant, alias, name).set(1)
             if (at := (since or {}).get((tenant, alias))) is not None:
@@ -358,7 +380,7 @@ class Metrics:
 
     def _born_at_zero(self) -> None:
         self._tenant_at_zero(NOBODY)
-        for bound in ("tenant", "engine", "reason", "code", "status", "alias"):
+        for bound in ("tenant", "model", "engine", "reason", "code", "status", "alias"):
             self.label_overflow_total.labels(bound)
         for outcome in SWAP_OUTCOMES:
             self.swaps_total.labels(outcome)

@@ -23,7 +23,7 @@ import numpy as np
 from monitoring.harms import DISLIKED, INVALID, REFUSED
 
 CHANNELS = (INVALID, REFUSED, DISLIKED)
-"""Not `failed`: that is the engine's, and the error budget's alerts see it sooner."""
+"""Not `failed`, which is monitoring/failing.py's: no training mends it."""
 _STAKES = np.array([0.05, 0.1, 0.25, 0.5])
 _Z = 2.326
 _CEILING_ABOVE = 2.0

@@ -23,6 +23,7 @@ from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
+from registry.decisions import ACCEPT
 from registry.errors import InvalidTransition, NotFound, NotServable
 from registry.exchanges import Feedback
 from registry.tenants import Tenant
@@ -31,6 +32,7 @@ log = structlog.get_logger("switchyard.controller")
 
 _WEEK_S = 7 * 86_400.0
 _UNKNOWN_GAIN = 0.5
+_ASKS = 20
 _UNDER_WAY = {"job-active", "candidate-waiting"}
 """Rules that follow from a retraining: that it goes on is no news."""
 
@@ -69,7 +71,7 @@ class Retraining:
         """What the evidence asks for, if nothing stands against it; a rollback is done at once."""
         live = watcher.live
         assert live is not None
-        if not self._anything(adapter, watcher):
+        if not self.anything(adapter, watcher):
             if watcher.memory.pop("held", None) is not None:
                 watcher.save()
             return None
@@ -178,19 +180,31 @@ class Retraining:
         self._metrics.decisions_total.labels(kind).inc()
         log.info(kind, tenant=watcher.tenant, adapter=watcher.adapter, rule=rule_name)
 
-    def _anything(self, adapter: Adapter, watcher: Watcher) -> bool:
+    def anything(self, adapter: Adapter, watcher: Watcher) -> bool:
         """Whether it is worth asking the registry for the rest: mostly it is not."""
-        asks = self._registry.decisions.page(None, 1, watcher.tenant, watcher.adapter, "ask")
         age = self._clock() - float(watcher.memory.get("since") or self._clock())
         return (
             watcher.drifted
+            or watcher.failing.down
             or watcher.worse is not None
             or watcher.stopped is not None
             or watcher.integrity.changed
             or watcher.artifact is not None
-            or bool(asks)
+            or self._is_asked(watcher)
             or self._base(watcher) not in (None, adapter.base)
             or 0 < self._settings.retrain_age_s <= age
+        )
+
+    def _is_asked(self, watcher: Watcher) -> bool:
+        """Whether somebody, or an alert of this version's, wished for a retraining since the last
+        one."""
+        page, names = self._registry.decisions.page, (watcher.tenant, watcher.adapter)
+        asks = [ask for ask in page(None, _ASKS, *names, "ask") if ask.rule != ACCEPT]
+        done = page(None, 1, *names, "retrain") if asks else []
+        after = done[0].created_at if done else 0.0
+        since = float(watcher.memory.get("since") or 0.0)
+        return any(
+            ask.created_at >= (max(after, since) if ask.rule == "alert" else after) for ask in asks
         )
 
     def _base(self, watcher: Watcher) -> str | None:
@@ -206,6 +220,8 @@ class Retraining:
         quality = watcher.quality.evidence()
         if quality:
             found["quality"] = quality
+        if watcher.failing.down:
+            found["failed"] = watcher.failing.figures()
         said = watcher.powered.evidence()
         if said:
             found["disliked"] = said

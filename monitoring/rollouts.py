@@ -39,8 +39,6 @@ _STEPS = ("shadow", "canary", "promote", "reject", "rollback")
 _KINDS = (*_STEPS, "hold")
 _CANARY_UNAVAILABLE = "canary-unavailable"
 """router.fallback's word for a canary that could not answer: the live version did."""
-_LIVE_UNAVAILABLE = ("version-unavailable", "engine-error", "deadline")
-"""Its words for a live version that could not: the one before it did, or the base."""
 
 
 def is_staged(registry: Registry, tenant: Tenant, version: Version) -> bool:
@@ -279,7 +277,7 @@ def _side(outcome: Outcome, champion: str | None, challenger: str) -> str | None
         return CHALLENGER
     if outcome.digest == champion and outcome.role == "live":
         return CHAMPION
-    return CHAMPION if outcome.fallback in _LIVE_UNAVAILABLE else None
+    return CHAMPION if outcome.fallback in harms.LIVE_UNAVAILABLE else None
 
 
 def _harms(outcome: Outcome, heard: bool) -> list[tuple[str, float]]:

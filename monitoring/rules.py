@@ -16,6 +16,7 @@ AVAILABILITY = 0.99
 
 RUNBOOK = "docs/runbook.md"
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+TENANT_WINDOWS = ("5m", "30m", "1h", "6h")
 JOBS = ("switchyard-router", "switchyard-worker", "switchyard-controller")
 """Names of the scrape jobs, as in prometheus.yml."""
 
@@ -58,10 +59,13 @@ def recordings() -> list[Recording]:
             "tenant:switchyard_requests:rate5m",
             "sum by (tenant) (rate(switchyard_requests_total[5m]))",
         ),
-        Recording(
-            "tenant:switchyard_request_errors:ratio_rate5m",
-            'sum by (tenant) (rate(switchyard_requests_total{status=~"5.."}[5m]))'
-            " / sum by (tenant) (rate(switchyard_requests_total[5m]))",
+        *(
+            Recording(
+                f"tenant:switchyard_request_errors:ratio_rate{window}",
+                f'sum by (tenant) (rate(switchyard_requests_total{{status=~"5.."}}[{window}]))'
+                f" / sum by (tenant) (rate(switchyard_requests_total[{window}]))",
+            )
+            for window in TENANT_WINDOWS
         ),
         Recording(
             "tenant:switchyard_fallbacks:ratio_rate10m",
@@ -106,6 +110,8 @@ def alerts() -> list[Alert]:
         _burn("SwitchyardErrorBudgetBurnsFast", 14.4, "1h", "5m", 50, "page"),
         _burn("SwitchyardErrorBudgetBurns", 6, "6h", "30m", 100, "page"),
         _burn("SwitchyardErrorBudgetLeaks", 1, "3d", "6h", 500, "ticket"),
+        _tenant_burn("SwitchyardTenantErrorBudgetBurnsFast", 14.4, "1h", "5m", 50, "page"),
+        _tenant_burn("SwitchyardTenantErrorBudgetBurns", 6, "6h", "30m", 100, "ticket"),
         Alert(
             "SwitchyardNoReadyEngine",
             "(sum(switchyard_engine_up) or vector(0)) == 0",
@@ -414,4 +420,25 @@ def _burn(name: str, rate: float, long: str, short: str, requests: int, severity
         f"Errors use up the budget {rate:g} times too fast",
         f"{{{{ $value | humanizePercentage }}}} of requests ended in 5xx over {long}; "
         f"{1 - AVAILABILITY:.0%} is what 30 days allow.",
+    )
+
+
+def _tenant_burn(
+    name: str, rate: float, long: str, short: str, requests: int, severity: str
+) -> Alert:
+    """A tenant with little of the traffic may fail wholly and move the fleet's share by nothing.
+    Silent while the fleet's own share is above the rate: one page is enough."""
+    limit = f"{rate * (1 - AVAILABILITY):.4g}"
+    fleet, series = "switchyard:request_errors:ratio_rate", "tenant:switchyard_request_errors:"
+    return Alert(
+        name,
+        f"({series}ratio_rate{long} > {limit} and on (tenant) {series}ratio_rate{short} > {limit}"
+        " and on (tenant)"
+        f" sum by (tenant) (increase(switchyard_requests_total[{long}])) >= {requests})"
+        f" unless on () ({fleet}{long} > {limit} and {fleet}{short} > {limit})",
+        "2m",
+        severity,
+        f"Errors use up the budget of {{{{ $labels.tenant }}}} {rate:g} times too fast",
+        f"{{{{ $value | humanizePercentage }}}} of its requests ended in 5xx over {long}; the "
+        "other tenants' do not, or not as often.",
     )

@@ -16,6 +16,8 @@ class Situation:
 
     drift: bool = False
     """Sustained, and no broken pipeline."""
+    failing: float | None = None
+    """The share of its requests that fails, where that is more than usual and its own doing."""
     worse: str | None = None
     """The channel of harm in which answers got worse."""
     stopped: str | None = None
@@ -72,6 +74,8 @@ class _Trigger:
 
 def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
     """What the evidence asks for, and the first rule that stands against it, if one does."""
+    if situation.failing is not None and situation.asked_by is None:
+        return _failing(situation, situation.failing)
     if situation.pipeline is not None and situation.asked_by is None:
         return _hold(
             "pipeline-changed",
@@ -97,6 +101,17 @@ def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
         return Ruling("none", "nothing-asks-for-it", "no evidence asks for a retraining")
     held = _held(situation, trigger, settings)
     return held or Ruling("retrain", trigger.rule, trigger.reason)
+
+
+def _failing(situation: Situation, share: float) -> Ruling:
+    reason = (
+        f"{share:.0%} of its requests or more fail, and those of others at the same time do not"
+    )
+    if situation.can_go_back and situation.auto_promote:
+        return Ruling("rollback", "slo-burn", reason)
+    return _hold(
+        "slo-burn", f"{reason}: no training mends that, and it is not taken back by itself"
+    )
 
 
 def wait_s(failures: int, settings: ControllerSettings) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from monitoring.rest import ON_ITS_WAY
 from monitoring.ruling import Situation
 from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
@@ -11,9 +13,7 @@ from registry import Registry
 from registry.adapters import Adapter
 from registry.decisions import ACCEPT, Decision
 from registry.tenants import Tenant
-from registry.versions import Version
 
-ON_ITS_WAY = ("candidate", "shadow", "canary")
 _LOOKED_AT = 200
 """Receipts of an adapter, the newest."""
 
@@ -45,6 +45,7 @@ def situation_of(
     went_before = any(a.live == watcher.live and a.previous in kept for a in aliases)
     return Situation(
         drift=watcher.drifted,
+        failing=watcher.failing.share_lately if watcher.failing.down else None,
         worse=watcher.worse,
         stopped=watcher.stopped,
         asked_by=_asked(receipts),
@@ -70,11 +71,10 @@ def base_of(registry: Registry, digest: str) -> str | None:
     return registry.versions.get(digest).manifest.get("base")
 
 
-def artifact_of(version: Version) -> str | None:
-    """What is wrong with a live version by its canary prompts; None where nothing is, or they were
-    not asked again."""
-    again = version.certificate.get("again") or {"passed": True}
-    return None if again["passed"] else str(again["reason"])
+def artifact_of(again: Mapping[str, Any] | None) -> str | None:
+    """What is wrong with a live version by its canary prompts, `again` of its certificate; None
+    where nothing is, or they were not asked again."""
+    return None if again is None or again["passed"] else str(again["reason"])
 
 
 def _asked(receipts: Sequence[Decision]) -> str | None:

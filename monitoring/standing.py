@@ -7,36 +7,37 @@ from collections import Counter
 from collections.abc import Iterable
 
 from monitoring.interval import wilson
+from monitoring.labels import OTHER
 from monitoring.loop_metrics import BOUNDS, VERDICTS, VERSION_STATES
 from monitoring.metrics import DECISION_KINDS, Metrics
 from registry import Registry
-from registry.decisions import Decision
-from registry.versions import Version
+from registry.news import Gain, Standing
 
 JUDGED_S = 7 * 86_400.0
 """How far back answers count that people judged."""
+JUDGED_ENOUGH = 30
+"""Judged answers from which on an alert may speak of them."""
 
 
 def show(registry: Registry, metrics: Metrics, now: float) -> None:
     """Set every gauge of `metrics.loop`, and what each alias serves. The tenants must be known."""
-    known = (
-        metrics.tenants.known
-    )  # the others have no series of their own, and no sum has a meaning
-    tenants = [tenant.name for tenant in registry.tenants.all() if tenant.name in known]
-    versions = registry.versions.all()
+    everyone = [tenant.name for tenant in registry.tenants.all()]
+    tenants = [
+        name for name in everyone if name in metrics.tenants.known
+    ]  # of the others no sum has a meaning
+    versions = registry.news.versions()
     _show_live(registry, metrics, versions)
     _show_versions(metrics, tenants, versions)
     counts = registry.decisions.counts()
     for tenant in tenants:
         for kind in DECISION_KINDS:
             metrics.loop.receipts.labels(tenant, kind).set(counts.get((tenant, kind), 0))
-    receipts = registry.decisions.all(kind="retrain")
-    _show_gains(metrics, [receipt for receipt in receipts if receipt.tenant in known])
-    _show_quality(metrics, tenants, registry.history.judged(now - JUDGED_S))
+    _show_gains(metrics, registry.news.gains())
+    _show_quality(metrics, everyone, registry.history.judged(now - JUDGED_S))
     _show_residency(registry, metrics)
 
 
-def _show_live(registry: Registry, metrics: Metrics, versions: Iterable[Version]) -> None:
+def _show_live(registry: Registry, metrics: Metrics, versions: Iterable[Standing]) -> None:
     by_digest = {version.digest: version for version in versions}
     served = {(a.tenant, a.name): by_digest.get(a.live or "") for a in registry.aliases.all()}
     metrics.show_versions(
@@ -45,7 +46,7 @@ def _show_live(registry: Registry, metrics: Metrics, versions: Iterable[Version]
     )
 
 
-def _show_versions(metrics: Metrics, tenants: Iterable[str], versions: list[Version]) -> None:
+def _show_versions(metrics: Metrics, tenants: Iterable[str], versions: list[Standing]) -> None:
     states = Counter((version.tenant, version.state) for version in versions)
     verdicts = Counter((version.tenant, version.verdict) for version in versions)
     for tenant in tenants:
@@ -55,24 +56,33 @@ def _show_versions(metrics: Metrics, tenants: Iterable[str], versions: list[Vers
             metrics.loop.verdicts.labels(tenant, verdict).set(verdicts[tenant, verdict])
 
 
-def _show_gains(metrics: Metrics, receipts: Iterable[Decision]) -> None:
-    """Of each tenant's latest receipt that says both what was expected and what came of it."""
-    shown: set[str] = set()
-    for receipt in receipts:  # newest first
-        expected = receipt.expected.get("gain_at_most")
-        realised = (receipt.realised or {}).get("gain")
-        if receipt.tenant in shown or expected is None or realised is None:
-            continue
-        shown.add(receipt.tenant)
-        metrics.loop.gain_expected.labels(receipt.tenant).set(expected)
-        metrics.loop.gain_realised.labels(receipt.tenant).set(realised)
+def _show_gains(metrics: Metrics, gains: Iterable[Gain]) -> None:
+    """Of each tenant's latest receipt that says both what was expected and what came of it; of
+    tenants beyond the cap the one that gained least."""
+    latest: dict[str, Gain] = {}
+    for gain in gains:  # newest first
+        latest.setdefault(gain.tenant, gain)
+    shown: dict[str, Gain] = {}
+    for tenant, gain in latest.items():
+        name = metrics.tenants.admit(tenant)
+        if name not in shown or gain.realised < shown[name].realised:
+            shown[name] = gain
+    for name, gain in shown.items():
+        metrics.loop.gain_expected.labels(name).set(gain.expected)
+        metrics.loop.gain_realised.labels(name).set(gain.realised)
+    if OTHER not in shown:
+        metrics.loop.gain_expected.forget(tenant=OTHER)
+        metrics.loop.gain_realised.forget(tenant=OTHER)
 
 
 def _show_quality(
     metrics: Metrics, tenants: Iterable[str], judged: dict[str, tuple[int, int]]
 ) -> None:
-    for tenant in tenants:
-        good, count = judged.get(tenant, (0, 0))
+    """Of tenants beyond the cap, the one that people are surest to call bad."""
+    found = {name: judged.get(name, (0, 0)) for name in tenants if name in metrics.tenants.known}
+    beyond = [judged[name] for name in tenants if name not in found and name in judged]
+    found[OTHER] = max(beyond, key=_badness, default=(0, 0))
+    for tenant, (good, count) in found.items():
         metrics.loop.judged.labels(tenant).set(count)
         interval = wilson(good / count if count else None, count)
         if interval is None:  # nothing is known: a share of 0 would be a lie
@@ -80,6 +90,12 @@ def _show_quality(
             continue
         for bound, value in zip(BOUNDS, (interval[0], good / count, interval[1]), strict=True):
             metrics.loop.quality.labels(tenant, bound).set(value)
+
+
+def _badness(judged: tuple[int, int]) -> tuple[bool, float]:
+    good, count = judged
+    interval = wilson(good / count if count else None, count)
+    return count >= JUDGED_ENOUGH, -interval[1] if interval else -1.0
 
 
 def _show_residency(registry: Registry, metrics: Metrics) -> None:

@@ -20,6 +20,7 @@ from monitoring import harms
 from monitoring.advantage import ADAPTER, BASE, Advantage
 from monitoring.control import Control, joined, parted
 from monitoring.drift import Detector
+from monitoring.failing import Failing
 from monitoring.integrity import WINDOW, Integrity
 from monitoring.powered import Powered
 from monitoring.quality import Quality
@@ -52,6 +53,7 @@ class Watcher:
         self.artifact: str | None = None
         """What the live version's canary prompts say is wrong, as whoever looks has found it."""
         self.detector = Detector(settings.drift)
+        self.failing = Failing(settings.quality)
         self.control = Control(settings.drift, self._seed("control"))
         """A stream without drift, which begins once there is a reference to draw from."""
         self._prompts: list[tuple[bytes, float]] = []
@@ -69,6 +71,7 @@ class Watcher:
     def _begin(self) -> None:
         seed = self._seed(self.epoch)
         self.detector = Detector(self._settings.drift, self.detector.purse, seed)
+        self.failing = Failing(self._settings.quality, before=self.failing)
         self.quality = Quality(self._settings.quality)
         self.powered = Powered(len(harms.SIGNS))
         self.advantage = Advantage(self._settings.quality_margin)
@@ -162,7 +165,8 @@ class Watcher:
         are requests that were refused (4xx: they never reached a model), copies for a shadow (the
         original is there), other adapters' and those from before this epoch.
         """
-        rows = self._registry.exchanges.since(self.cursor, limit=limit, tenant=self.tenant)
+        exchanges = self._registry.exchanges
+        rows = exchanges.since(self.cursor, limit=limit, tenant=self.tenant, text=False)
         since = self.memory.get("since")
         for row in rows:
             self.cursor = row.number
@@ -179,6 +183,8 @@ class Watcher:
             if not self.integrity.changed:
                 self._hear(word)
         self._look(share)
+        if self.failing.down and not self._fails_alone():
+            self.failing.forget()
         if rows or said:
             self.save()
         return len(rows)
@@ -198,6 +204,7 @@ class Watcher:
                     "detector": state,
                     "control": control,
                     "integrity": self.integrity.dump(),
+                    "failing": self.failing.dump(),
                     "quality": self.quality.dump(),
                     "powered": self.powered.dump(),
                     "advantage": self.advantage.dump(),
@@ -207,6 +214,8 @@ class Watcher:
         )
 
     def _see(self, row: Exchange, share: float) -> None:
+        if row.fallback in harms.LIVE_UNAVAILABLE or (row.digest, row.role) == (self.live, "live"):
+            self.failing.see(row.status >= 500 or row.fallback != "", row.created_at)
         if row.layout is not None and self.integrity.see(row.layout, row.client):
             if self.integrity.changed:
                 self._look(share)  # they are among those that are taken back
@@ -257,6 +266,12 @@ class Watcher:
                 self.powered.hear(harm, None if word.role is None else harms.signs(word))
                 self.advantage.see(ADAPTER, channel, harm)
 
+    def _fails_alone(self) -> bool:
+        """Whether it is the version that fails, rather than the engines or all there is."""
+        first, last = self.failing.window
+        failed, requests = self._registry.news.failed(str(self.live), first, last)
+        return self.failing.is_own(failed, requests)
+
     def _seed(self, of: object) -> int:
         """Each adapter's chances are its own, and the same after a restart."""
         return zlib.crc32(f"{self.tenant}/{self.adapter}/{of}".encode())
@@ -272,6 +287,7 @@ class Watcher:
         self.epoch, self.cursor = row.epoch, row.cursor
         self.memory = dict(row.state.get("memory", {}))
         self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
+        self.failing = Failing(self._settings.quality, row.state.get("failing"))
         self.quality = Quality(self._settings.quality, row.state.get("quality"))
         self.powered = Powered(len(harms.SIGNS), row.state.get("powered"))
         kept = row.state.get("advantage")

@@ -22,7 +22,7 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, defer, mapped_column
 
 from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import NotFound
@@ -189,9 +189,14 @@ class Exchanges:
             raise NotFound("completion", exchange_id)
         return exchange
 
-    def since(self, number: int, limit: int = 5000, tenant: str | None = None) -> list[Exchange]:
-        """In order of arrival, those with a number above `number`."""
+    def since(
+        self, number: int, limit: int = 5000, tenant: str | None = None, *, text: bool = True
+    ) -> list[Exchange]:
+        """In order of arrival, those with a number above `number`; their texts only if asked for,
+        which may be many times the rest."""
         query = select(Exchange).where(Exchange.number > number)
+        if not text:
+            query = query.options(defer(Exchange.messages), defer(Exchange.answer))
         if tenant is not None:
             query = query.where(Exchange.tenant == tenant)
         with self._database.read() as session:

@@ -14,6 +14,7 @@ from registry.exchanges import Exchanges
 from registry.files import Files
 from registry.history import History
 from registry.jobs import Jobs
+from registry.news import News
 from registry.outcomes import Outcomes
 from registry.retention import Retention
 from registry.signals import Signals
@@ -42,6 +43,7 @@ class Registry:
         self.retention = Retention(database)
         self.decisions = Decisions(database)
         self.history = History(database)
+        self.news = News(database)
 
     @classmethod
     def open(cls, database_url: str, store_url: str, *, migrate: bool = False) -> Registry:

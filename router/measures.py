@@ -3,7 +3,8 @@
 Off unless `otlp_metrics` is set beside an endpoint. Names, units, attributes and bounds are of
 https://github.com/open-telemetry/semantic-conventions-genai (status Development). The SDK adds up
 and sends in a thread of its own; a collector that is away costs nothing but its own picture.
-Every request counts, whatever share of traces is sampled. No text, no keys.
+Every request counts, whatever share of traces is sampled. Tenants and models are held to the bounds
+of the router's own metrics: beyond them they are `other`. No text, no keys.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from monitoring.metrics import Metrics
 from router.call import Call
 
 if TYPE_CHECKING:
@@ -32,9 +34,10 @@ _TOKENS = [float(4**n) for n in range(14)]
 class Measures:
     """`count` takes calls that are over. Needs the SDK (extra `otel`)."""
 
-    def __init__(self, reader: MetricReader, resource: Resource) -> None:
+    def __init__(self, reader: MetricReader, resource: Resource, bounds: Metrics) -> None:
         from opentelemetry.sdk.metrics import MeterProvider
 
+        self._bounds = bounds
         self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         meter = self._provider.get_meter("switchyard.router")
 
@@ -61,9 +64,9 @@ class Measures:
         """Add a call that is over. Some microseconds; never blocks."""
         attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": "vllm"}
         if call.target is not None:
-            attributes["gen_ai.request.model"] = call.target.asked
+            attributes["gen_ai.request.model"] = self._bounds.models.admit(call.target.asked)
         if call.tenant is not None:
-            attributes["switchyard.tenant"] = call.tenant.name
+            attributes["switchyard.tenant"] = self._bounds.tenants.admit(call.tenant.name)
         error = call.code or (str(call.status) if call.status >= 400 else "")
         failed = {"error.type": error} if error else {}
         self._duration.record(call.ended - call.started, {**attributes, **failed})
@@ -89,10 +92,10 @@ class Measures:
             _log.warning("metrics lost at shutdown", error=str(error))
 
 
-def sending(endpoint: str, resource: Resource, timeout_s: float) -> Measures:
+def sending(endpoint: str, resource: Resource, bounds: Metrics, timeout_s: float) -> Measures:
     """Measures that go to `<endpoint>/v1/metrics` over OTLP/HTTP. Raises ImportError."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     exporter = OTLPMetricExporter(endpoint=endpoint.rstrip("/") + "/v1/metrics", timeout=timeout_s)
-    return Measures(PeriodicExportingMetricReader(exporter, _INTERVAL_MS), resource)
+    return Measures(PeriodicExportingMetricReader(exporter, _INTERVAL_MS), resource, bounds)

@@ -73,6 +73,7 @@ class Telemetry:
         export: Callable[[list[Done]], bool] | None = None,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._dropped = metrics.spans_dropped_total
         self._export = export
         self._pending: deque[Done] = deque()
@@ -101,7 +102,9 @@ class Telemetry:
         if self._export is None:
             self._export = exporter(self._settings)
         if self._settings.otlp_metrics and self._settings.otlp_endpoint:
-            self._measures = sending(self._settings.otlp_endpoint, _resource(), _EXPORT_TIMEOUT_S)
+            self._measures = sending(
+                self._settings.otlp_endpoint, _resource(), self._metrics, _EXPORT_TIMEOUT_S
+            )
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._thread.start()
 

@@ -40,6 +40,15 @@ def test_tenants_beyond_the_cap_share_one_series() -> None:
     assert _value(metrics, "in_flight", tenant="b") == 0
 
 
+def test_a_refused_name_counts_once_so_that_the_alert_about_it_ends() -> None:
+    metrics = Metrics(tenant_cap=1)
+    metrics.know_tenants(["a", "b", "c"])
+    for _ in range(5):
+        metrics.in_flight.labels("b").inc()
+        metrics.in_flight.labels("c").inc()
+    assert _value(metrics, "label_overflow_total", label="tenant") == 2
+
+
 def test_open_labels_stop_growing_at_their_cap() -> None:
     metrics = Metrics()
     metrics.know_tenants(["acme"])

@@ -30,6 +30,7 @@ GOOD = 'switchyard_quality_ratio{tenant="acme",bound="high"}'
 JUDGED = 'switchyard_judged_answers{tenant="acme"}'
 REALISED = 'switchyard_retrain_gain_realised_ratio{tenant="acme"}'
 EXPECTED = 'switchyard_retrain_gain_expected_ratio{tenant="acme"}'
+SMALL = 'switchyard_requests_total{tenant="lex",served="base",status="503",instance="r:1"}'
 ROUTER = 'up{job="switchyard-router",instance="r:1"}'
 
 HEALTHY = {
@@ -49,6 +50,10 @@ HEALTHY = {
     'switchyard_snapshot_age_seconds{instance="r:1"}': "1x2000",
     "switchyard_exchanges_dropped_total": "0x2000",
     DRIFT: "0x2000",
+    'switchyard_pipeline_changed{tenant="acme"}': "0x2000",
+    'switchyard_artifact_changed{tenant="acme"}': "0x2000",
+    'switchyard_quality_down{tenant="acme"}': "0x2000",
+    'switchyard_adapter_stopped_helping{tenant="acme"}': "0x2000",
     'switchyard_jobs{state="queued"}': "0x2000",
     'switchyard_jobs{state="running"}': "0x2000",
     'switchyard_jobs{state="failed"}': "3x2000",
@@ -123,6 +128,26 @@ CASES = [
         {FAILED: "0+30x60 1800x1000"},
         {"SwitchyardErrorBudgetLeaks": 1},
         at=135,
+    ),
+    Case(
+        "a tenant with a fiftieth of the traffic fails wholly",
+        {SMALL: "0+1.2x2000"},
+        {"SwitchyardTenantErrorBudgetBurnsFast": 1, "SwitchyardTenantErrorBudgetBurns": 1,
+         "SwitchyardErrorBudgetLeaks": 1},
+        at=100,
+    ),
+    Case(
+        "a tenant fails in one of ten, of a tenth of the traffic",
+        {SMALL: "0+0.6x2000", SMALL.replace("503", "200"): "0+5.4x2000"},
+        {"SwitchyardTenantErrorBudgetBurns": 1},
+        at=100,
+    ),
+    Case("a tenant fails wholly, with next to no traffic", {SMALL: "0+0.2x2000"}, {}, at=100),
+    Case(
+        "a tenant failed wholly until an hour and a half ago",
+        {SMALL: "0+1.2x20 24x1000", SMALL.replace("503", "200"): "0x20 0+1.2x1000"},
+        {},
+        at=120,
     ),
     Case("one engine of two is down", {ENGINE: "1x50 0x1000"}, {"SwitchyardEngineDown": 1}),
     Case("one engine was down for a minute", {ENGINE: "1x50 0 1x1000"}, {}),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from monitoring.metrics import Metrics
 from registry import Registry
 from tests.monitoring.scene import Scene
 
@@ -85,3 +87,47 @@ def test_an_engine_shows_what_sits_in_it_until_it_is_gone(scene: Scene) -> None:
     engines.remove("e1")
     scene.controller.tick()
     assert scene.gauge("engine_warm_versions", engine="e1") is None
+
+
+def test_of_tenants_beyond_the_cap_the_gauges_show_the_worst(sqlite_registry: Registry) -> None:
+    scene = Scene(sqlite_registry, metrics=Metrics(tenant_cap=1))
+    scene.clock.now = time.time()
+    for name, rating in (("bad", -1.0), ("good", 1.0), ("zed", 1.0)):
+        _second(scene, name, rating)
+    for _ in range(2):
+        scene.controller.tick()
+        scene.registry.versions.certify(
+            f"{'bad':b<64}", {"again": {"passed": False, "reason": "other answers"}}
+        )
+    assert scene.gauge("artifact_changed", tenant="acme") == 0
+    assert scene.gauge("artifact_changed", tenant="other") == 1, "`zed` comes last and is well"
+    assert scene.gauge("judged_answers", tenant="other") == 40
+    high = scene.gauge("quality_ratio", tenant="other", bound="high")
+    assert high is not None
+    assert high < 0.2
+    for name in ("bad", "good", "zed"):
+        scene.registry.tenants.delete(name)
+    scene.controller.tick()
+    assert scene.gauge("artifact_changed", tenant="other") is None, "nobody is beyond the cap now"
+    assert scene.gauge("quality_ratio", tenant="other", bound="high") is None
+
+
+def _second(scene: Scene, name: str, rating: float) -> None:
+    registry, digest = scene.registry, f"{name:b<64}"
+    registry.tenants.create(name)
+    registry.adapters.create(name, "support", "tiny")
+    registry.aliases.ensure(name, "support", "support")
+    registry.versions.publish(
+        name, "support", digest, manifest={}, evaluation={}, verdict="promote"
+    )
+    registry.aliases.flip(name, "support", digest)
+    asked = [f"{name}-{n}" for n in range(40)]
+    registry.exchanges.add(
+        [
+            {"id": one, "tenant": name, "adapter": "support", "served": "adapter", "digest": digest,
+             "status": 200, "latency_ms": 5.0}
+            for one in asked
+        ]
+    )  # fmt: skip
+    for one in asked:
+        registry.exchanges.give_feedback(name, one, rating=rating)

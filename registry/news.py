@@ -1,0 +1,146 @@
+"""News: what is there of every adapter, in one query a table, so that who looks again and again can
+pass over those for whom nothing is new. Figures and names only: no text, no manifest, no evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import case, func, select
+
+from registry.database import Database
+from registry.decisions import Decision
+from registry.exchanges import CONTROL, Exchange, Feedback
+from registry.versions import Version
+
+Names = tuple[str, str]
+"""(tenant, adapter)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One version, checkpoints left out. `again`: what its canary prompts said when they were asked
+    again, {"passed": …}; None where they were not."""
+
+    digest: str
+    tenant: str
+    adapter: str
+    served_name: str
+    state: str
+    state_at: float
+    verdict: str
+    again: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a retraining was expected to gain at most, and what it gained, as shares of answers."""
+
+    tenant: str
+    expected: float
+    realised: float
+
+
+class News:
+    """Every adapter's rows, in few queries."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def exchanges(self, after: int) -> dict[str, int]:
+        """{tenant: its newest exchange's number}, of exchanges with a number above `after`."""
+        query = (
+            select(Exchange.tenant, func.max(Exchange.number))
+            .where(Exchange.number > after)
+            .group_by(Exchange.tenant)
+        )
+        with self._database.read() as session:
+            return {tenant: number for tenant, number in session.execute(query)}
+
+    def words(self, after: int) -> dict[Names, int]:
+        """{(tenant, adapter): the number of people's newest word}, of numbers above `after`."""
+        query = (
+            select(Feedback.tenant, Feedback.adapter, func.max(Feedback.number))
+            .where(Feedback.number > after, Feedback.adapter.is_not(None))
+            .group_by(Feedback.tenant, Feedback.adapter)
+        )
+        with self._database.read() as session:
+            return {(tenant, name or ""): n for tenant, name, n in session.execute(query)}
+
+    def receipts(self) -> dict[tuple[str, str, str], tuple[int, float]]:
+        """{(tenant, adapter, kind): (receipts, when the newest was left)}, in seconds since the
+        epoch."""
+        columns = (Decision.tenant, Decision.adapter, Decision.kind)
+        query = select(*columns, func.count(), func.max(Decision.created_at)).group_by(*columns)
+        with self._database.read() as session:
+            return {(t, a, kind): (n, at) for t, a, kind, n, at in session.execute(query)}
+
+    def versions(self) -> list[Standing]:
+        """All there are, oldest first."""
+        query = (
+            select(
+                Version.digest, Version.tenant, Version.adapter, Version.served_name,
+                Version.state, Version.state_at, Version.verdict, Version.certificate["again"],
+            )
+            .where(Version.step.is_(None))
+            .order_by(Version.created_at, Version.digest)
+        )  # fmt: skip
+        with self._database.read() as session:
+            return [Standing(*row) for row in session.execute(query)]
+
+    def corrections(self) -> dict[Names, int]:
+        """{(tenant, adapter): how many `Exchanges.corrections` would find that no job has used}."""
+        query = (
+            select(Feedback.tenant, Feedback.adapter, func.count())
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(
+                Feedback.adapter.is_not(None),
+                Feedback.correction.is_not(None),
+                Feedback.messages.is_not(None),
+                Feedback.used_in_job.is_(None),
+                func.coalesce(Exchange.role, "") != CONTROL,
+            )
+            .group_by(Feedback.tenant, Feedback.adapter)
+        )
+        with self._database.read() as session:
+            return {(tenant, name or ""): n for tenant, name, n in session.execute(query)}
+
+    def failed(self, but: str, since: float, until: float) -> tuple[int, int]:
+        """(failed, requests) of all tenants between two times (both included, in seconds since the
+        epoch), those of the version with the digest `but` left out. Refused ones (4xx) and copies
+        for a shadow are no requests here."""
+        query = select(
+            func.coalesce(func.sum(case((Exchange.status >= 500, 1), else_=0)), 0), func.count()
+        ).where(
+            Exchange.created_at >= since,
+            Exchange.created_at <= until,
+            (Exchange.status < 400) | (Exchange.status >= 500),
+            func.coalesce(Exchange.digest, "") != but,
+            Exchange.role != "shadow",
+        )
+        with self._database.read() as session:
+            failed, requests = session.execute(query).one()
+        return int(failed), int(requests)
+
+    def unscored(self) -> list[Decision]:
+        """Receipts of retrainings of which it is not known yet what came of them."""
+        query = select(Decision).where(Decision.kind == "retrain", Decision.realised.is_(None))
+        with self._database.read() as session:
+            return [*session.scalars(query)]
+
+    def gains(self) -> list[Gain]:
+        """Of the retrainings whose receipts say both, newest first."""
+        expected = Decision.expected["gain_at_most"].as_float()
+        realised = Decision.realised["gain"].as_float()
+        query = (
+            select(Decision.tenant, expected, realised)
+            .where(Decision.kind == "retrain", Decision.realised.is_not(None))
+            .order_by(Decision.created_at.desc(), Decision.id)
+        )
+        with self._database.read() as session:
+            return [
+                Gain(tenant, most, gain)
+                for tenant, most, gain in session.execute(query)
+                if most is not None and gain is not None
+            ]
