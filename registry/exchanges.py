@@ -46,7 +46,10 @@ class Exchange(Base):
     """
 
     __tablename__ = "exchanges"
-    __table_args__ = (Index("ix_exchanges_window", "tenant", "adapter", "created_at"),)
+    __table_args__ = (
+        Index("ix_exchanges_window", "tenant", "adapter", "created_at"),
+        {"sqlite_autoincrement": True},  # else numbers of deleted rows are given again
+    )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True)
@@ -95,6 +98,7 @@ class Feedback(Base):
     """What a person (or a downstream system) said of an exchange. One row an exchange and key."""
 
     __tablename__ = "feedback"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True, default=lambda: new_id("fb-"))
