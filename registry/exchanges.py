@@ -110,6 +110,9 @@ class Feedback(Base):
     """-1 (bad) … 1 (good)."""
     label: Mapped[str | None]
     correction: Mapped[str | None]
+    corrected: Mapped[bool | None]
+    """Whether it puts the answer right: this stays when the texts go. None: it says nothing of it.
+    """
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
     created_at: Mapped[float] = mapped_column(default=now)
@@ -299,6 +302,7 @@ class Exchanges:
             if row.correction != correction:
                 row.used_in_job = None
             row.rating, row.label, row.correction = rating, label, correction
+            row.corrected = None if correction is None else True
             row.messages = messages or exchange.messages
         return row
 
