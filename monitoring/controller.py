@@ -17,7 +17,7 @@ import structlog
 from monitoring import evidence, standing
 from monitoring.forgetting import Forgetting
 from monitoring.metrics import JOB_STATES, Metrics
-from monitoring.receipts import realised_gain
+from monitoring.receipts import realised_gain, score
 from monitoring.retraining import Proposal, Retraining
 from monitoring.rollouts import Rollouts
 from monitoring.settings import ControllerSettings
@@ -25,6 +25,7 @@ from monitoring.situation import artifact_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
+from registry.decisions import Decision
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
@@ -73,17 +74,18 @@ class Controller:
             version.digest: artifact_of(version)
             for version in self._registry.versions.all(state="live")
         }
+        unscored = {(r.tenant, r.adapter) for r in self._unscored()}
         proposals: list[Proposal] = []
         for adapter in adapters:
             try:
-                wanted = self._attend(tenants[adapter.tenant], adapter)
+                scored = (adapter.tenant, adapter.name) not in unscored
+                wanted = self._attend(tenants[adapter.tenant], adapter, scored)
                 proposals += [wanted] if wanted is not None else []
             except Exception:
                 self._skip(adapter.tenant, adapter.name)
         self._spend(proposals)
         there = {(adapter.tenant, adapter.name) for adapter in adapters}
         self._watchers = {key: w for key, w in self._watchers.items() if key in there}
-        self._score_receipts()
         self._show_registry()
         self._show_drift()
         self._forgetting.tick()
@@ -93,7 +95,7 @@ class Controller:
     def shutdown(self, timeout: float = 10.0) -> None:
         """Nothing to wait for: every tick leaves the registry complete."""
 
-    def _attend(self, tenant: Tenant, adapter: Adapter) -> Proposal | None:
+    def _attend(self, tenant: Tenant, adapter: Adapter, scored: bool) -> Proposal | None:
         """Look at one adapter; the retraining that it wants, if nothing but the budget is in its
         way."""
         key = (adapter.tenant, adapter.name)
@@ -103,6 +105,8 @@ class Controller:
             self._watchers[key] = watcher
         self._retraining.go_on(watcher)  # killed between deciding and doing
         self._rollouts.attend(tenant, adapter)
+        if not scored:  # before anything is proposed: a failure, and its corrections, count in that
+            self._score_receipts(*key)
         if watcher.follow(self._registry.aliases.of_adapter(*key)):
             log.info("new drift reference", tenant=key[0], adapter=key[1], epoch=watcher.epoch)
         watcher.read(self._settings.read_limit, self._share)
@@ -146,12 +150,15 @@ class Controller:
         self._metrics.tick_errors_total.inc()
         log.exception("adapter skipped", tenant=tenant, adapter=adapter)
 
-    def _score_receipts(self) -> None:
-        for receipt in self._registry.decisions.all(kind="retrain"):
-            if receipt.realised is None:
-                realised = realised_gain(self._registry, receipt)
-                if realised is not None:
-                    self._registry.decisions.realise(receipt.id, realised)
+    def _unscored(self, *key: str) -> list[Decision]:
+        receipts = self._registry.decisions.all(*key, kind="retrain")
+        return [receipt for receipt in receipts if receipt.realised is None]
+
+    def _score_receipts(self, tenant: str, adapter: str) -> None:
+        for receipt in self._unscored(tenant, adapter):
+            realised = realised_gain(self._registry, receipt)
+            if realised is not None:
+                score(self._registry, receipt, realised)
 
     def _show_registry(self) -> None:
         """Gauges that say what the registry holds."""

@@ -332,3 +332,9 @@ class Exchanges:
             rows = session.scalars(select(Feedback).where(Feedback.id.in_(feedback_ids)))
             for row in rows:
                 row.used_in_job = job_id
+
+    def release(self, job_id: str) -> None:
+        """What this job was to learn waits for another again: nothing came of it."""
+        with self._database.write() as session:
+            for row in session.scalars(select(Feedback).where(Feedback.used_in_job == job_id)):
+                row.used_in_job = None
