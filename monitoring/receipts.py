@@ -76,6 +76,15 @@ def realised_gain(registry: Registry, receipt: Decision) -> dict[str, Any] | Non
     }
 
 
+def score(registry: Registry, receipt: Decision, realised: dict[str, Any]) -> None:
+    """Write down how a retraining ended; unless it was promoted, its corrections wait for another.
+    Raises NotFound."""
+    with registry.whole():
+        registry.decisions.realise(receipt.id, realised)
+        if realised["outcome"] != "promoted" and receipt.job_id is not None:
+            registry.exchanges.release(receipt.job_id)
+
+
 def _exact(figures: Any) -> float | None:
     found = figures.get("exact") if isinstance(figures, dict) else None
     return float(found) if isinstance(found, int | float) else None

@@ -46,7 +46,10 @@ class Exchange(Base):
     """
 
     __tablename__ = "exchanges"
-    __table_args__ = (Index("ix_exchanges_window", "tenant", "adapter", "created_at"),)
+    __table_args__ = (
+        Index("ix_exchanges_window", "tenant", "adapter", "created_at"),
+        {"sqlite_autoincrement": True},  # else numbers of deleted rows are given again
+    )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True)
@@ -95,6 +98,7 @@ class Feedback(Base):
     """What a person (or a downstream system) said of an exchange. One row an exchange and key."""
 
     __tablename__ = "feedback"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True, default=lambda: new_id("fb-"))
@@ -106,6 +110,9 @@ class Feedback(Base):
     """-1 (bad) … 1 (good)."""
     label: Mapped[str | None]
     correction: Mapped[str | None]
+    corrected: Mapped[bool | None]
+    """Whether it puts the answer right: this stays when the texts go. None: it says nothing of it.
+    """
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
     created_at: Mapped[float] = mapped_column(default=now)
@@ -300,6 +307,7 @@ class Exchanges:
             if row.correction != correction:
                 row.used_in_job = None
             row.rating, row.label, row.correction = rating, label, correction
+            row.corrected = None if correction is None else True
             row.messages = messages or exchange.messages
         return row
 
@@ -329,3 +337,9 @@ class Exchanges:
             rows = session.scalars(select(Feedback).where(Feedback.id.in_(feedback_ids)))
             for row in rows:
                 row.used_in_job = job_id
+
+    def release(self, job_id: str) -> None:
+        """What this job was to learn waits for another again: nothing came of it."""
+        with self._database.write() as session:
+            for row in session.scalars(select(Feedback).where(Feedback.used_in_job == job_id)):
+                row.used_in_job = None

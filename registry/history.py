@@ -45,7 +45,7 @@ class Judgement:
     good: bool
 
 
-_JUDGED = or_(Feedback.rating.is_not(None), Feedback.correction.is_not(None))
+_JUDGED = or_(Feedback.rating.is_not(None), Feedback.corrected.is_not(None))
 _GOOD = func.coalesce(Feedback.rating, -1.0) > 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 
 from registry.database import Database
 from registry.exchanges import Exchange, Feedback
@@ -60,7 +60,7 @@ class Outcomes:
                 Feedback.number,
                 Feedback.digest,
                 Feedback.rating,
-                Feedback.correction.is_not(None),
+                func.coalesce(Feedback.corrected, False),
                 Exchange.role,
                 Exchange.valid,
                 Exchange.refused,
@@ -97,7 +97,7 @@ class Outcomes:
                 Exchange.valid,
                 Exchange.refused,
                 Feedback.rating,
-                Feedback.correction.is_not(None),
+                func.coalesce(Feedback.corrected, False),
                 Exchange.created_at,
             )
             .outerjoin(Feedback, and_(Feedback.exchange_id == Exchange.id))

@@ -56,7 +56,7 @@ class Retention:
         self, created_at: float, since: float = 0.0, limit: int | None = None
     ) -> int:
         """Take the text of exchanges away that were made from `since` to before `created_at`; how
-        many had some. Signals stay, and so does what was said as feedback."""
+        many had some. Signals stay."""
         old = select(Exchange.id).where(
             Exchange.created_at >= since, Exchange.created_at < created_at, _HAS_TEXT
         )
@@ -65,6 +65,22 @@ class Retention:
             ids = [*session.scalars(old.order_by(Exchange.created_at).limit(limit))]
             for some in _pieces(ids):
                 session.execute(nothing.where(Exchange.id.in_(some)))
+        return len(ids)
+
+    def forget_said_before(
+        self, created_at: float, since: float = 0.0, limit: int | None = None
+    ) -> int:
+        """Take the texts of feedback away that was given from `since` to before `created_at`,
+        whether a training has used them or not; how many had some. What it says of the answer
+        stays."""
+        old = select(Feedback.id).where(
+            Feedback.created_at >= since, Feedback.created_at < created_at, _SAYS_TEXT
+        )
+        nothing = update(Feedback).values(messages=None, correction=None, label=None)
+        with self._database.write() as session:
+            ids = [*session.scalars(old.order_by(Feedback.created_at).limit(limit))]
+            for some in _pieces(ids):
+                session.execute(nothing.where(Feedback.id.in_(some)))
         return len(ids)
 
     def forget(self, tenant: str, *, text_only: bool = False) -> Forgotten:

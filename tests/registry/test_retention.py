@@ -72,6 +72,18 @@ def test_a_tenants_exchanges_and_feedback_can_be_deleted(served: Registry) -> No
     assert served.exchanges.corrections("acme", "tickets") == []
 
 
+def test_who_follows_misses_nothing_after_a_deletion(served: Registry) -> None:
+    """The newest rows go: were their numbers given again, what comes next would be behind."""
+    served.exchanges.give_feedback("lex", "chatcmpl-lex-1", rating=1.0)
+    read = served.exchanges.last_number()
+    [heard] = served.outcomes.said_since(0, "lex", "tickets")
+    served.retention.forget("lex")
+    served.exchanges.add([make_exchange(n, tenant) for tenant in ("acme", "lex") for n in (20, 21)])
+    served.exchanges.give_feedback("lex", "chatcmpl-lex-21", rating=1.0)
+    assert len(served.exchanges.since(read)) == 4
+    assert len(served.outcomes.said_since(heard.number, "lex", "tickets")) == 1
+
+
 def test_of_a_tenants_exchanges_the_text_alone_can_be_deleted(served: Registry) -> None:
     served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0, correction="billing")
     served.exchanges.give_feedback("acme", "chatcmpl-acme-2", rating=1.0)
