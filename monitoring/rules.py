@@ -15,6 +15,7 @@ AVAILABILITY = 0.99
 """Share of requests that must not end in 5xx, over 30 days."""
 
 RUNBOOK = "docs/runbook.md"
+"""Where the runbook is, unless whoever writes the rules has it elsewhere."""
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 TENANT_WINDOWS = ("5m", "30m", "1h", "6h")
 JOBS = ("switchyard-router", "switchyard-worker", "switchyard-controller")
@@ -374,8 +375,9 @@ def alerts() -> list[Alert]:
     ]
 
 
-def document(budget_interval: str = "1m") -> dict[str, Any]:
-    """The rules as Prometheus reads them."""
+def document(budget_interval: str = "1m", runbook: str = RUNBOOK) -> dict[str, Any]:
+    """The rules as Prometheus reads them. `runbook`: the address of the page that has a section for
+    each alert."""
     return {
         "groups": [
             {
@@ -398,7 +400,7 @@ def document(budget_interval: str = "1m") -> dict[str, Any]:
                         "annotations": {
                             "summary": a.summary,
                             "description": a.description,
-                            "runbook": f"{RUNBOOK}#{a.name.lower()}",
+                            "runbook_url": f"{runbook}#{a.name.lower()}",
                         },
                     }
                     for a in alerts()

@@ -453,6 +453,11 @@ def test_every_alert_has_a_case_in_which_its_series_move_and_it_keeps_still() ->
     assert loud == []
 
 
+def test_every_series_that_alerts_ask_for_is_there_where_all_is_well() -> None:
+    asked = {metric for alert in rules.alerts() for metric in _metrics(alert.expr)}
+    assert asked <= _names(HEALTHY), "else no case takes it away"
+
+
 def test_every_alert_has_a_case_for_each_of_its_series_being_missing() -> None:
     gaps = {
         (alert.name, metric)
