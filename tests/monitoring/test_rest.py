@@ -102,7 +102,7 @@ def test_a_wish_keeps_an_adapter_awake_until_it_is_done(scene: Scene) -> None:
     scene.controller.tick()
     scene.correct(6)
     wish = scene.registry.decisions.record
-    wish("acme", "support", "ask", "asked for", by="kim", at=scene.clock())
+    wish("acme", "support", "ask", "asked", by="kim", at=scene.clock())
     scene.controller.tick()
     assert len(scene.receipts("retrain")) == 1
     scene.controller.tick()
