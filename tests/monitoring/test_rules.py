@@ -270,6 +270,16 @@ CASES = [
         {},
     ),
     Case(
+        "a version waits for a person",
+        {'switchyard_rollouts_waiting{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardRolloutWaiting": 1},
+    ),
+    Case(
+        "a version that a person promoted",
+        {'switchyard_rollouts_waiting{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
         "jobs wait and none runs",
         {'switchyard_jobs{state="queued"}': "2x1000"},
         {"SwitchyardJobsWait": 1},
