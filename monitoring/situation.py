@@ -57,7 +57,7 @@ def situation_of(
         can_go_back=went_before and age_s <= settings.probation_s,
         corrections=corrections,
         active_job=jobs[0].id if jobs else None,
-        candidate=on_its_way and on_its_way.served_name,
+        candidate=None if on_its_way is None else on_its_way.served_name,
         approval=on_its_way is not None and waits(on_its_way, receipts),
         since_retrain_s=None if last is None else now - last,
         failures=_failures(receipts),
