@@ -302,6 +302,14 @@ def alerts() -> list[Alert]:
             "the version before.",
         ),
         Alert(
+            "SwitchyardRolloutWaiting",
+            "switchyard_rollouts_waiting > 0",
+            "0m",
+            "ticket",
+            "A version of {{ $labels.tenant }} waits for a person's word",
+            "It did no harm on its way to traffic. Its tenant wants a person to promote it.",
+        ),
+        Alert(
             "SwitchyardControllerStalled",
             "time() - (switchyard_last_tick_timestamp_seconds > 0) > 120",
             "1m",

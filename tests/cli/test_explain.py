@@ -131,6 +131,23 @@ def test_a_wish_is_said_until_the_controller_took_it_up(
     assert found["history"][0]["said"].endswith("asked for a retraining")
 
 
+def test_a_version_that_waits_for_a_person_is_named_with_what_to_type(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    controller = _live(home_registry)
+    home_registry.tenants.update("acme", auto_promote=False, rollout="direct")
+    file = home_registry.upload("acme", "more.jsonl", b"{}")
+    job = home_registry.jobs.enqueue("acme", "support", file, trigger="controller")
+    version = home_registry.versions.publish(
+        "acme", "support", "b" * 64, manifest={}, evaluation={}, verdict="promote", job_id=job.id
+    )
+    controller.tick()
+    command = f"switchyard adapter promote {version.served_name} --tenant acme"
+    assert _said(switchyard)["evidence"]["candidate"].endswith(f"`{command}`")
+    home_registry.versions.force(version.digest, "ada")
+    assert _said(switchyard)["evidence"]["candidate"].endswith("on its way to traffic")
+
+
 def test_what_is_not_there_is_named(switchyard: Switchyard, home: Home) -> None:
     assert "tenant 'acme' does not exist" in switchyard("explain", "acme", code=1).stderr
     switchyard("tenant", "create", "acme")

@@ -53,6 +53,7 @@ HEALTHY = {
     'switchyard_pipeline_changed{tenant="acme"}': "0x2000",
     'switchyard_artifact_changed{tenant="acme"}': "0x2000",
     'switchyard_quality_down{tenant="acme"}': "0x2000",
+    'switchyard_rollouts_waiting{tenant="acme"}': "0x2000",
     'switchyard_adapter_stopped_helping{tenant="acme"}': "0x2000",
     'switchyard_jobs{state="queued"}': "0x2000",
     'switchyard_jobs{state="running"}': "0x2000",
@@ -292,6 +293,16 @@ CASES = [
     Case(
         "an adapter that was retrained helps again",
         {'switchyard_adapter_stopped_helping{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
+        "a version waits for a person",
+        {'switchyard_rollouts_waiting{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardRolloutWaiting": 1},
+    ),
+    Case(
+        "a version that a person promoted",
+        {'switchyard_rollouts_waiting{tenant="acme"}': "1x50 0x1000"},
         {},
     ),
     Case(
