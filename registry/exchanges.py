@@ -95,7 +95,8 @@ class Exchange(Base):
 
 
 class Feedback(Base):
-    """What a person (or a downstream system) said of an exchange. One row an exchange and key."""
+    """What a person (or a downstream system) said of an exchange: one row an exchange. Said in
+    another way, it gets a new `number` and `created_at`, and its `id` stays."""
 
     __tablename__ = "feedback"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
@@ -117,6 +118,8 @@ class Feedback(Base):
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
     created_at: Mapped[float] = mapped_column(default=now)
     used_in_job: Mapped[str | None]
+    heard: Mapped[float | None]
+    """The harm, 0 to 1, that it has counted as where answers are watched; None: not at all."""
 
 
 @dataclass(frozen=True)
@@ -284,27 +287,40 @@ class Exchanges:
         correction: str | None = None,
         messages: JsonObject | None = None,
     ) -> Feedback:
-        """Idempotent by exchange: said again, it replaces what was said, and a correction that is
+        """Idempotent by exchange. What is left out stays as it was said before; what is said in
+        another way replaces it, and comes into sight again under a new number. A correction that is
         another one waits for a job again. It belongs to the version that answered, whatever serves
         now. Raises NotFound."""
         exchange = self.get(tenant, exchange_id)
         with self._database.write() as session:
             queue(session, "feedback")
             row = session.scalar(select(Feedback).where(Feedback.exchange_id == exchange_id))
-            if row is None:
-                row = Feedback(
-                    exchange_id=exchange_id,
-                    tenant=tenant,
-                    adapter=exchange.adapter,
-                    digest=exchange.digest,
-                )
-                session.add(row)
-            if row.correction != correction:
-                row.used_in_job = None
-            row.rating, row.label, row.correction = rating, label, correction
-            row.corrected = None if correction is None else True
-            row.messages = messages or exchange.messages
-        return row
+            before = row or Feedback()
+            said = {
+                "rating": before.rating if rating is None else rating,
+                "label": before.label if label is None else label,
+                "correction": before.correction if correction is None else correction,
+                "messages": messages or before.messages or exchange.messages,
+            }
+            if row is not None:
+                if all(getattr(row, name) == value for name, value in said.items()):
+                    return row
+                session.delete(row)  # the database gives numbers, so a new one needs a new row
+                session.flush()
+            again = row is not None and before.correction == said["correction"]
+            changed = Feedback(
+                **said,
+                id=before.id or new_id("fb-"),
+                exchange_id=exchange_id,
+                tenant=tenant,
+                adapter=exchange.adapter,
+                digest=exchange.digest,
+                corrected=before.corrected if said["correction"] is None else True,
+                used_in_job=before.used_in_job if again else None,
+                heard=before.heard,
+            )
+            session.add(changed)
+        return changed
 
     def corrections(self, tenant: str, adapter: str, unused: bool = True) -> list[Feedback]:
         """Corrected examples with their prompts, oldest first; only those in no job if `unused`.

@@ -83,7 +83,7 @@ class Desk:
         self._scribe = Scribe("feedback")
 
     async def give(self, tenant: Tenant, body: Body) -> dict[str, Any]:
-        """Keep it; the response's body. Said again, it replaces what was said.
+        """Keep it; the response's body. What is left out stays as it was said before.
 
         Raises CompletionNotFound, CompletionUnderWay, RegistryUnavailable.
         """

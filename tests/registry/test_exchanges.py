@@ -99,13 +99,31 @@ def test_a_reader_that_follows_many_writers_misses_nothing(served: Registry) -> 
     assert len({*seen}) == 120
 
 
-def test_feedback_said_again_replaces_what_was_said(served: Registry) -> None:
-    served.exchanges.add([make_exchange(1, text="Where is my parcel?")])
-    first = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0, label="wrong")
-    again = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction="delivery")
+def test_feedback_said_again_adds_to_what_was_said(served: Registry) -> None:
+    served.exchanges.add([make_exchange(n, text="Where is my parcel?") for n in (1, 2)])
+    give = served.exchanges.give_feedback
+    first = give("acme", "chatcmpl-acme-1", rating=-1.0, label="wrong")
+    give("acme", "chatcmpl-acme-2", rating=1.0)
+    again = give("acme", "chatcmpl-acme-1", correction="delivery")
     assert again.id == first.id
-    assert (again.rating, again.label, again.correction) == (None, None, "delivery")
+    assert (again.rating, again.label, again.correction) == (-1.0, "wrong", "delivery")
+    third = give("acme", "chatcmpl-acme-1", rating=-0.5)
+    assert (third.rating, third.label, third.correction) == (-0.5, "wrong", "delivery")
     assert len(served.exchanges.corrections("acme", "tickets")) == 1
+
+
+def test_what_is_changed_comes_into_sight_again_and_what_is_not_does_not(served: Registry) -> None:
+    served.exchanges.add([make_exchange(n) for n in (1, 2)])
+    give = served.exchanges.give_feedback
+    first = give("acme", "chatcmpl-acme-1", rating=-1.0)
+    other = give("acme", "chatcmpl-acme-2", rating=-1.0)
+    same = give("acme", "chatcmpl-acme-1", rating=-1.0)
+    assert (same.number, same.created_at) == (first.number, first.created_at)
+    changed = give("acme", "chatcmpl-acme-1", correction="delivery")
+    assert changed.number > other.number and changed.id == first.id
+    assert give("acme", "chatcmpl-acme-1", correction="delivery").number == changed.number
+    [said] = served.outcomes.said_since(other.number, "acme", "tickets")
+    assert (said.rating, said.corrected) == (-1.0, True)
 
 
 def test_feedback_from_many_at_once_is_one_row(served: Registry) -> None:
