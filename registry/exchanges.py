@@ -6,6 +6,7 @@ hands rows over. `sketch` is what drift is computed from, and can't be turned ba
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,6 +166,16 @@ def _columns(row: Exchange | Mapping[str, Any]) -> Mapping[str, Any]:
         name: given[name] if name in given else default(None) if callable(default) else default
         for name, default in _DEFAULTS.items()
     }
+
+
+def _unusable(row: Feedback, role: str | None) -> str | None:
+    if row.adapter is None:
+        return "no adapter was asked for"
+    if role == CONTROL:
+        return "the base gave the answer, as a control"
+    if row.messages is None:
+        return "the prompt is not kept: send it along as 'messages', or let text be kept"
+    return None
 
 
 class Exchanges:
@@ -341,6 +352,25 @@ class Exchanges:
         with self._database.read() as session:
             rows = [*session.scalars(query.order_by(Feedback.number))]
         return [row for row in rows if row.messages is not None]
+
+    def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
+        """{why: how many} of the corrections that no training can learn from."""
+        query = (
+            select(Feedback, Exchange.role)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(
+                Feedback.tenant == tenant,
+                Feedback.adapter == adapter,
+                Feedback.correction.is_not(None),
+            )
+        )
+        with self._database.read() as session:
+            found = [_unusable(row, role) for row, role in session.execute(query)]
+        return dict(Counter(why for why in found if why is not None))
+
+    def why_unusable(self, row: Feedback) -> str | None:
+        """Why no training can learn from this correction; None where one can. Raises NotFound."""
+        return _unusable(row, self.get(row.tenant, row.exchange_id).role)
 
     def mark_used(self, feedback_ids: Sequence[str], job_id: str) -> None:
         """Note which job trains on these corrections, so that the next one waits for new ones."""

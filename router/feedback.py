@@ -126,6 +126,7 @@ class Desk:
             correction=kept(body.correction),
             messages={"messages": kept(body.messages)} if body.messages else None,
         )
+        why = None if row.correction is None else self._registry.exchanges.why_unusable(row)
         return {
             "id": row.id,
             "object": "feedback",
@@ -134,6 +135,8 @@ class Desk:
             "rating": row.rating,
             "label": row.label,
             "correction": row.correction,
+            "usable": None if row.correction is None else why is None,
+            "unusable_because": why,
         }
 
 

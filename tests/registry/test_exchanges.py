@@ -174,6 +174,21 @@ def test_a_correction_without_its_prompt_is_no_example(served: Registry) -> None
     assert (row.exchange_id, row.messages) == ("chatcmpl-acme-1", prompt)
 
 
+def test_corrections_that_no_training_can_learn_from_say_why(served: Registry) -> None:
+    rows = [make_exchange(n, text="Where is my parcel?" if n else None) for n in range(4)]
+    rows[1].role = "control"
+    rows[2].adapter = None
+    served.exchanges.add(rows)
+    give = served.exchanges.give_feedback
+    said = [give("acme", f"chatcmpl-acme-{n}", correction="delivery") for n in range(4)]
+    whys = [served.exchanges.why_unusable(row) for row in said]
+    assert [bool(why) for why in whys] == [True, True, True, False]
+    assert "'messages'" in str(whys[0]) and "control" in str(whys[1])
+    assert served.exchanges.unusable("acme", "tickets") == {whys[0]: 1, whys[1]: 1}
+    [row] = served.exchanges.corrections("acme", "tickets")
+    assert row.id == said[3].id
+
+
 def test_corrections_are_used_by_one_job(served: Registry) -> None:
     served.exchanges.add([make_exchange(n, text=f"Ticket {n}") for n in range(4)])
     for n in range(4):
