@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from registry.adapters import Adapter
 from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import NotFound
 from registry.names import new_id
@@ -113,14 +114,22 @@ class Feedback(Base):
     label: Mapped[str | None]
     correction: Mapped[str | None]
     corrected: Mapped[bool | None]
-    """Whether it puts the answer right: this stays when the texts go. None: it says nothing of it.
-    """
+    """Whether it puts the answer right: False where it names the answer's own label. This stays
+    when the texts go. None: it says nothing of it."""
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
     created_at: Mapped[float] = mapped_column(default=now)
     used_in_job: Mapped[str | None]
     heard: Mapped[float | None]
     """The harm, 0 to 1, that it has counted as where answers are watched; None: not at all."""
+
+    @property
+    def better(self) -> str | None:
+        """The right answer, where what was given is not: the correction, or the label in place of
+        one."""
+        if self.correction is not None or not self.corrected or self.label is None:
+            return self.correction
+        return self.label.strip()
 
 
 @dataclass(frozen=True)
@@ -300,7 +309,8 @@ class Exchanges:
     ) -> Feedback:
         """Idempotent by exchange. What is left out stays as it was said before; what is said in
         another way replaces it, and comes into sight again under a new number. A correction that is
-        another one waits for a job again. It belongs to the version that answered, whatever serves
+        another one waits for a job again. Where answers are labels, a label is one, or agrees with
+        the answer. It belongs to the version that answered, whatever serves
         now. Raises NotFound."""
         exchange = self.get(tenant, exchange_id)
         with self._database.write() as session:
@@ -318,7 +328,6 @@ class Exchanges:
                     return row
                 session.delete(row)  # the database gives numbers, so a new one needs a new row
                 session.flush()
-            again = row is not None and before.correction == said["correction"]
             changed = Feedback(
                 **said,
                 id=before.id or new_id("fb-"),
@@ -326,10 +335,17 @@ class Exchanges:
                 tenant=tenant,
                 adapter=exchange.adapter,
                 digest=exchange.digest,
-                corrected=before.corrected if said["correction"] is None else True,
-                used_in_job=before.used_in_job if again else None,
+                corrected=before.corrected,
                 heard=before.heard,
             )
+            if changed.correction is not None:
+                changed.corrected = True
+            elif changed.label is not None and exchange.answer is not None:
+                adapter = session.get(Adapter, (tenant, exchange.adapter or ""))
+                if adapter is not None and adapter.has_label(changed.label):
+                    changed.corrected = changed.label.strip() != exchange.answer.strip()
+            if changed.better == before.better:
+                changed.used_in_job = before.used_in_job
             session.add(changed)
         return changed
 
@@ -343,7 +359,7 @@ class Exchanges:
             .where(
                 Feedback.tenant == tenant,
                 Feedback.adapter == adapter,
-                Feedback.correction.is_not(None),
+                Feedback.corrected.is_(True),
                 func.coalesce(Exchange.role, "") != CONTROL,
             )
         )
@@ -351,7 +367,7 @@ class Exchanges:
             query = query.where(Feedback.used_in_job.is_(None))
         with self._database.read() as session:
             rows = [*session.scalars(query.order_by(Feedback.number))]
-        return [row for row in rows if row.messages is not None]
+        return [row for row in rows if row.messages is not None and row.better is not None]
 
     def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
         """{why: how many} of the corrections that no training can learn from."""
@@ -361,11 +377,12 @@ class Exchanges:
             .where(
                 Feedback.tenant == tenant,
                 Feedback.adapter == adapter,
-                Feedback.correction.is_not(None),
+                Feedback.corrected.is_(True),
             )
         )
         with self._database.read() as session:
-            found = [_unusable(row, role) for row, role in session.execute(query)]
+            rows = session.execute(query)
+            found = [_unusable(row, role) for row, role in rows if row.better is not None]
         return dict(Counter(why for why in found if why is not None))
 
     def why_unusable(self, row: Feedback) -> str | None:

@@ -35,8 +35,8 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a person said of an answer: good is a rating above 0; a correction without a rating is
-    not good."""
+    """What a person said of an answer: good is a rating above 0; without one, a correction is not
+    good, and the answer's own label is."""
 
     at: float
     tenant: str
@@ -46,7 +46,8 @@ class Judgement:
 
 
 _JUDGED = or_(Feedback.rating.is_not(None), Feedback.corrected.is_not(None))
-_GOOD = func.coalesce(Feedback.rating, -1.0) > 0
+_AGREES = case((Feedback.corrected.is_(False), 1.0), else_=-1.0)
+_GOOD = func.coalesce(Feedback.rating, _AGREES) > 0
 _ITS = Feedback.exchange_id == Exchange.id
 _COUNTS = func.coalesce(Exchange.role, "").not_in((CONTROL, "shadow"))
 

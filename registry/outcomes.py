@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, func, select, update
+from sqlalchemy import and_, bindparam, select, update
 
 from registry.database import Base, Database, queue
 from registry.exchanges import Exchange, Feedback
@@ -25,7 +25,8 @@ class Outcome:
     refused: bool | None
     rating: float | None
     """-1 (bad) … 1 (good), where a person said so."""
-    corrected: bool
+    corrected: bool | None
+    """False where a person named the label that the answer is; None where nobody said."""
     created_at: float
 
 
@@ -38,7 +39,7 @@ class Said:
     id: str
     digest: str | None
     rating: float | None
-    corrected: bool
+    corrected: bool | None
     heard: float | None
     """The harm that it counted as when it was said in another way."""
     role: str | None
@@ -66,7 +67,7 @@ class Outcomes:
                 Feedback.id,
                 Feedback.digest,
                 Feedback.rating,
-                func.coalesce(Feedback.corrected, False),
+                Feedback.corrected,
                 Feedback.heard,
                 Exchange.role,
                 Exchange.valid,
@@ -115,7 +116,7 @@ class Outcomes:
                 Exchange.valid,
                 Exchange.refused,
                 Feedback.rating,
-                func.coalesce(Feedback.corrected, False),
+                Feedback.corrected,
                 Exchange.created_at,
             )
             .outerjoin(Feedback, and_(Feedback.exchange_id == Exchange.id))

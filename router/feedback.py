@@ -126,7 +126,7 @@ class Desk:
             correction=kept(body.correction),
             messages={"messages": kept(body.messages)} if body.messages else None,
         )
-        why = None if row.correction is None else self._registry.exchanges.why_unusable(row)
+        why = None if row.better is None else self._registry.exchanges.why_unusable(row)
         return {
             "id": row.id,
             "object": "feedback",
@@ -135,7 +135,7 @@ class Desk:
             "rating": row.rating,
             "label": row.label,
             "correction": row.correction,
-            "usable": None if row.correction is None else why is None,
+            "usable": None if row.better is None else why is None,
             "unusable_because": why,
         }
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from monitoring import harms
 from monitoring.powered import Powered
 from registry import Registry
 from registry.exchanges import Exchange
@@ -180,3 +181,9 @@ def test_a_word_that_is_changed_counts_again_only_if_it_says_the_opposite(
     (_, praise), (_, blame), *_ = heard
     assert [words for words, _ in heard] == [1, 2, 2, 2]
     assert praise is not None and blame is not None and praise < blame
+
+
+def test_a_label_that_is_the_answers_own_says_that_it_is_right() -> None:
+    assert harms.of_feedback(None, False) == [(harms.DISLIKED, 0.0)]
+    assert harms.of_feedback(-1.0, False) == [(harms.DISLIKED, 1.0)]
+    assert harms.of_feedback(None, None) == []

@@ -189,6 +189,29 @@ def test_corrections_that_no_training_can_learn_from_say_why(served: Registry) -
     assert row.id == said[3].id
 
 
+def test_where_answers_are_labels_a_label_is_a_correction_or_agrees(served: Registry) -> None:
+    kinds = {"tickets": {"labels": ["billing", "delivery"]}, "letters": {"kind": "text"}}
+    for name, answers in kinds.items():
+        served.adapters.create("acme", name, "switchyard-tiny", answers=answers)
+    rows = [make_exchange(n, text=f"Ticket {n}") for n in range(5)]  # answered "billing"
+    rows[3].adapter = "letters"
+    rows[4].answer = None
+    served.exchanges.add(rows)
+    for n, label in enumerate(["billing", " delivery", "wrong", "delivery", "delivery"]):
+        served.exchanges.give_feedback("acme", f"chatcmpl-acme-{n}", label=label)
+    said = served.outcomes.said_since(0, "acme", "tickets")
+    assert [word.corrected for word in said] == [False, True, None, None]
+    [row] = served.exchanges.corrections("acme", "tickets")
+    assert (row.exchange_id, row.better) == ("chatcmpl-acme-1", "delivery")
+    assert served.exchanges.corrections("acme", "letters") == []
+    assert served.history.judged(0.0) == {"acme": (1, 2)}
+    served.exchanges.mark_used([row.id], "ftjob-1")
+    again = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0)
+    assert (again.better, again.used_in_job) == ("delivery", "ftjob-1")
+    agreed = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", label="billing")
+    assert (agreed.corrected, agreed.better) == (False, None)
+
+
 def test_corrections_are_used_by_one_job(served: Registry) -> None:
     served.exchanges.add([make_exchange(n, text=f"Ticket {n}") for n in range(4)])
     for n in range(4):
