@@ -150,8 +150,8 @@ class Controller:
         self._metrics.tick_errors_total.inc()
         log.exception("adapter skipped", tenant=tenant, adapter=adapter)
 
-    def _unscored(self, *key: str) -> list[Decision]:
-        receipts = self._registry.decisions.all(*key, kind="retrain")
+    def _unscored(self, tenant: str | None = None, adapter: str | None = None) -> list[Decision]:
+        receipts = self._registry.decisions.all(tenant, adapter, "retrain")
         return [receipt for receipt in receipts if receipt.realised is None]
 
     def _score_receipts(self, tenant: str, adapter: str) -> None:
