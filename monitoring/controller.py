@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -19,7 +19,7 @@ from monitoring import evidence, standing
 from monitoring.forgetting import Forgetting
 from monitoring.labels import OTHER
 from monitoring.metrics import JOB_STATES, Metrics
-from monitoring.receipts import realised_gain
+from monitoring.receipts import realised_gain, score
 from monitoring.rest import Rest
 from monitoring.retraining import Proposal, Retraining
 from monitoring.rollouts import Rollouts
@@ -28,6 +28,7 @@ from monitoring.situation import artifact_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
+from registry.decisions import Decision
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
@@ -76,13 +77,18 @@ class Controller:
         versions = self._registry.news.versions()
         self._artifacts = {v.digest: artifact_of(v.again) for v in versions if v.state == "live"}
         self._rest.read(adapters, aliases, versions)
+        unscored: dict[tuple[str, str], list[Decision]] = {}
+        for receipt in self._registry.news.unscored():
+            unscored.setdefault((receipt.tenant, receipt.adapter), []).append(receipt)
         proposals: list[Proposal] = []
         now = self._clock()
         for adapter in adapters:
-            if self._rest.has((adapter.tenant, adapter.name), now):
+            names = (adapter.tenant, adapter.name)
+            open_ = unscored.get(names, [])
+            if not open_ and not self._is_planned(names) and self._rest.has(names, now):
                 continue
             try:
-                wanted = self._attend(tenants[adapter.tenant], adapter)
+                wanted = self._attend(tenants[adapter.tenant], adapter, open_)
                 proposals += [wanted] if wanted is not None else []
                 self._settle(adapter)
             except Exception:
@@ -90,7 +96,6 @@ class Controller:
         self._spend(proposals)
         there = {(adapter.tenant, adapter.name) for adapter in adapters}
         self._watchers = {key: w for key, w in self._watchers.items() if key in there}
-        self._score_receipts()
         self._show_registry()
         self._show_drift()
         self._forgetting.tick()
@@ -100,9 +105,11 @@ class Controller:
     def shutdown(self, timeout: float = 10.0) -> None:
         """Nothing to wait for: every tick leaves the registry complete."""
 
-    def _attend(self, tenant: Tenant, adapter: Adapter) -> Proposal | None:
+    def _attend(
+        self, tenant: Tenant, adapter: Adapter, unscored: Iterable[Decision]
+    ) -> Proposal | None:
         """Look at one adapter; the retraining that it wants, if nothing but the budget is in its
-        way."""
+        way. `unscored`: its receipts of which it is not known yet what came of them."""
         key = (adapter.tenant, adapter.name)
         watcher = self._watchers.get(key)
         if watcher is None:
@@ -113,6 +120,7 @@ class Controller:
         watcher.read(self._settings.read_limit, self._share)
         watcher.artifact = self._artifacts.get(watcher.live or "")
         self._rollouts.attend(tenant, adapter, watcher.broken)
+        self._score(unscored)  # before anything is proposed: failures and their corrections count
         self._follow(watcher)
         if watcher.live is None:
             return None
@@ -135,6 +143,11 @@ class Controller:
                 watcher.begin()
                 watcher.save()
         return self._retraining.propose(tenant, adapter, watcher)
+
+    def _is_planned(self, names: tuple[str, str]) -> bool:
+        """Whether something was written down for it that is not carried out yet."""
+        watcher = self._watchers.get(names)
+        return watcher is not None and not watcher.memory.keys().isdisjoint(("back", "pending"))
 
     def _settle(self, adapter: Adapter) -> None:
         """Let an adapter rest of which nothing can come before something new does."""
@@ -178,11 +191,11 @@ class Controller:
         self._metrics.tick_errors_total.inc()
         log.exception("adapter skipped", tenant=tenant, adapter=adapter)
 
-    def _score_receipts(self) -> None:
-        for receipt in self._registry.news.unscored():
+    def _score(self, receipts: Iterable[Decision]) -> None:
+        for receipt in receipts:
             realised = realised_gain(self._registry, receipt)
             if realised is not None:
-                self._registry.decisions.realise(receipt.id, realised)
+                score(self._registry, receipt, realised)
 
     def _show_registry(self) -> None:
         """Gauges that say what the registry holds."""

@@ -5,6 +5,7 @@ Reads what the controller reads, and decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,7 @@ def _of(
         *_against_base(watcher),
         *_candidate(situation, tenant),
         Line("corrections", f"{len(corrections)} that no training has used"),
+        *_useless(registry.exchanges.unusable(*names)),
     ]
     if situation.failures:
         lines.append(Line("failures", f"the last {situation.failures} retrainings came to nothing"))
@@ -163,6 +165,14 @@ def _against_base(watcher: Watcher) -> list[Line]:
         )
         for channel, figures in watcher.advantage.evidence().items()
     ]
+
+
+def _useless(unusable: Mapping[str, int]) -> list[Line]:
+    if not unusable:
+        return []
+    whys = "; ".join(f"{count}: {why}" for why, count in sorted(unusable.items()))
+    count = sum(unusable.values())
+    return [Line("of no use", f"{count} corrections can't be trained on ({whys})")]
 
 
 def _dislike(watcher: Watcher) -> str:

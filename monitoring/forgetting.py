@@ -39,23 +39,26 @@ class Forgetting:
         self._clock = clock
         self._due = 0.0
         self._text_until = 0.0
-        """Exchanges made before this have no text any more: they need not be looked at again."""
+        """What was made before this has no text any more: it need not be looked at again."""
 
     def tick(self) -> None:
         """Forget what is due. Raises DatabaseUnavailable."""
         now = self._clock()
         if now < self._due:
             return
-        text, rows = 0, 0
+        text, said, rows = 0, 0, 0
         done = True
         if self._settings.keep_text_days:
             before = now - self._settings.keep_text_days * DAY_S
             since = self._text_until
 
-            def forget_text() -> int:
-                return self._retention.forget_text_before(before, since, self._at_once)
-
-            text, done = self._in_steps(forget_text)
+            text, done = self._in_steps(
+                lambda: self._retention.forget_text_before(before, since, self._at_once)
+            )
+            said, all_said = self._in_steps(
+                lambda: self._retention.forget_said_before(before, since, self._at_once)
+            )
+            done = done and all_said
             if done:
                 self._text_until = before
         if self._settings.keep_exchanges_days:
@@ -64,8 +67,8 @@ class Forgetting:
                 lambda: self._retention.forget_before(oldest, limit=self._at_once)
             )
             done = done and all_gone
-        if text or rows:
-            _log.info("forgotten", texts=text, exchanges=rows)
+        if text or said or rows:
+            _log.info("forgotten", texts=text, said=said, exchanges=rows)
         if done:
             self._due = now + _EVERY_S
 

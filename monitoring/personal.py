@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import AddressValueError, IPv6Address
 
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})*\.[A-Za-z]{2,24}\b")
 _CARD = re.compile(r"(?<![\w.-])(?<!\d )[2-6](?:[ -]?\d){12,18}(?![\w-])")
@@ -17,6 +18,12 @@ _PHONE = re.compile(
     r"(?![\w-]|\.\d)"
 )
 _IP = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+_IPV6 = re.compile(
+    r"(?<![\w:.])[0-9A-Fa-f]{1,4}:(?:[0-9A-Fa-f]{0,4}:){1,6}"
+    r"(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])"
+)
+_SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-]|\.\d)")
+"""Of the USA (https://www.ssa.gov/employer/randomization.html): with its hyphens only."""
 _DIGIT = re.compile(r"\d")
 _VERSION = re.compile(r"(?:\bv|version|release|firmware)\W{0,3}(?:is |to )?$", re.I)
 
@@ -69,12 +76,18 @@ def _spans(text: str) -> list[tuple[str, int, int]]:
         digits = re.sub(r"\D", "", match.group())
         if luhn(digits) and len(set(digits)) > 1:
             found.append(("credit-card", *match.span()))
+    if "::" in text or text.count(":") >= 7:
+        found += [
+            ("ip-address", *match.span()) for match in _IPV6.finditer(text) if _ipv6(match.group())
+        ]
     for match in _IP.finditer(text):
         parts = [int(part) for part in match.group().split(".")]
         if max(parts) < 256 and not _VERSION.search(
             text[max(0, match.start() - 20) : match.start()]
         ):
             found.append(("ip-address", *match.span()))
+    if "-" in text:
+        found += [("social-security-number", *match.span()) for match in _SSN.finditer(text)]
     for match in _PHONE.finditer(text):
         if len(re.sub(r"\D", "", match.group())) >= 8:
             found.append(("phone-number", *match.span()))
@@ -102,3 +115,15 @@ def _iban(match: re.Match[str]) -> tuple[str, int, int] | None:
         if " " not in value:
             return None
         value = value.rpartition(" ")[0]
+
+
+def _ipv6(value: str) -> bool:
+    """One that could be somebody's. A slice (`1::2`) or a time looks alike, so its first part has
+    four digits, or it has all eight parts."""
+    if len(value.partition(":")[0]) < 4 and value.count(":") < 7:
+        return False
+    try:
+        IPv6Address(value)
+    except AddressValueError:
+        return False
+    return True

@@ -28,9 +28,9 @@ def expected_gain(
             answer = registry.exchanges.get(tenant, feedback.exchange_id).answer
         except NotFound:
             continue
-        if answer is not None and feedback.correction is not None:
+        if answer is not None and feedback.better is not None:
             compared += 1
-            right += answer.strip() == feedback.correction.strip()
+            right += answer.strip() == feedback.better.strip()
     if not compared:
         return {"compared": 0}
     share = right / compared
@@ -74,6 +74,15 @@ def realised_gain(registry: Registry, receipt: Decision) -> dict[str, Any] | Non
         "n": version.evaluation.get("n"),
         "summary": version.reasons.get("summary"),
     }
+
+
+def score(registry: Registry, receipt: Decision, realised: dict[str, Any]) -> None:
+    """Write down how a retraining ended; unless it was promoted, its corrections wait for another.
+    Raises NotFound."""
+    with registry.whole():
+        registry.decisions.realise(receipt.id, realised)
+        if realised["outcome"] != "promoted" and receipt.job_id is not None:
+            registry.exchanges.release(receipt.job_id)
 
 
 def _exact(figures: Any) -> float | None:

@@ -6,10 +6,14 @@ learned from. A net with meshes: names, street addresses and numbers of other ki
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from monitoring.personal import without_personal
 from monitoring.secrets import without_secrets
+
+_DATA = re.compile(r"data:[\w/+.-]{1,100};base64,[A-Za-z0-9+/=]+")
+"""Of bytes as text: what is found in them is there by chance. A text may begin with `data:` too."""
 
 
 def redacted(text: str) -> str:
@@ -18,9 +22,9 @@ def redacted(text: str) -> str:
 
 
 def redacted_json(value: Any) -> Any:
-    """The same for every string in a JSON value; keys stay, and so does data in a `data:` URL."""
+    """The same for every string in a JSON value; keys stay, and so does a `data:` URL of base64."""
     if isinstance(value, str):
-        return value if value.startswith("data:") else redacted(value)
+        return value if _DATA.fullmatch(value) else redacted(value)
     if isinstance(value, dict):
         return {key: redacted_json(item) for key, item in value.items()}
     if isinstance(value, list):

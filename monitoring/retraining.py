@@ -16,7 +16,7 @@ import structlog
 
 from monitoring import retrain_set
 from monitoring.metrics import Metrics
-from monitoring.receipts import expected_gain
+from monitoring.receipts import expected_gain, score
 from monitoring.ruling import Ruling, rule
 from monitoring.settings import ControllerSettings
 from monitoring.situation import base_of, situation_of
@@ -306,7 +306,7 @@ class Retraining:
         for receipt in self._registry.decisions.all(tenant, adapter, "retrain"):
             if receipt.job_id is not None and receipt.job_id == version.job_id:
                 before = receipt.realised or {"version": version.served_name}
-                self._registry.decisions.realise(receipt.id, {**before, "outcome": "rolled-back"})
+                score(self._registry, receipt, {**before, "outcome": "rolled-back"})
         log.warning("rolled back", tenant=tenant, adapter=adapter, version=version.served_name)
         watcher.memory.pop("back")
         watcher.save()

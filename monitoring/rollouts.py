@@ -293,7 +293,7 @@ def readings(
     """By channel (harms.CHANNELS), the comparison of two versions' outcomes."""
     sides: dict[str, list[tuple[str, float]]] = {name: [] for name in CHANNELS}
     outcomes = list(outcomes)
-    heard = any(outcome.corrected or outcome.rating is not None for outcome in outcomes)
+    heard = any((o.corrected, o.rating) != (None, None) for o in outcomes)
     for outcome in outcomes:
         side = _side(outcome, champion, challenger)
         if side is None:

@@ -108,7 +108,7 @@ def _failing(situation: Situation, share: float) -> Ruling:
     reason = (
         f"{share:.0%} of its requests or more fail, and those of others at the same time do not"
     )
-    if situation.can_go_back and situation.auto_promote:
+    if situation.can_go_back:
         return Ruling("rollback", "slo-burn", reason)
     return _hold(
         "slo-burn", f"{reason}: no training mends that, and it is not taken back by itself"

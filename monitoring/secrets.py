@@ -18,6 +18,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     "AWS key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "API key": re.compile(r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"),
     "GitHub token": re.compile(r"\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}"),
+    "GitLab token": re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}"),
+    "Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
     "Slack token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
     "Google key": re.compile(r"\bAIza[A-Za-z0-9_-]{35}"),
     "JWT": re.compile(r"\beyJ[A-Za-z0-9_-]{8,1024}\.eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*"),
@@ -29,9 +31,13 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"(?![<{\[(*$x.…]|your|change)[^\s\"',;]{6,}",
         re.I,
     ),
+    "bearer token": re.compile(
+        r"\bbearer\s{1,8}(?=[A-Za-z._~+/-]{0,64}\d)[A-Za-z0-9._~+/-]{16,}=*", re.I
+    ),
 }
 _PREFIX = re.compile(
     r"-----BEGIN [A-Z ]+-----|AKIA|ASIA|(?:sk|pk|rk)[-_]|gh[pousr]_|github_pat_|xox[a-z]-|AIza|eyJ"
+    r"|glpat-|hf_|[Bb][Ee][Aa][Rr][Ee][Rr]\s"
 )
 _ASSIGNED = re.compile(r"([A-Za-z_-]+)[\"']?\s*[:=]")
 _HINTS: dict[str, tuple[str, ...]] = {
@@ -39,11 +45,14 @@ _HINTS: dict[str, tuple[str, ...]] = {
     "AWS key": ("akia", "asia"),
     "API key": ("sk", "pk", "rk"),
     "GitHub token": ("gh", "github_pat_"),
+    "GitLab token": ("glpat-",),
+    "Hugging Face token": ("hf_",),
     "Slack token": ("xox",),
     "Google key": ("aiza",),
     "JWT": ("eyj",),
     "URL password": ("://",),
     "password": ("pass", "pwd", "secret", "key", "token"),
+    "bearer token": ("bearer",),
 }
 """Without one of these in it (in small letters), a text has nothing of the kind: this is asked
 first, because it costs a hundredth."""

@@ -103,7 +103,8 @@ class News:
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
             .where(
                 Feedback.adapter.is_not(None),
-                Feedback.correction.is_not(None),
+                Feedback.corrected.is_(True),
+                Feedback.correction.is_not(None) | Feedback.label.is_not(None),
                 Feedback.messages.is_not(None),
                 Feedback.used_in_job.is_(None),
                 func.coalesce(Exchange.role, "") != CONTROL,

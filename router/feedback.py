@@ -1,7 +1,8 @@
 """Feedback: what a client says of a completion that it got. The loop's corrections come from here.
 
 Exchanges are written in batches, by each process its own: before an id counts as unknown, what is
-pending here is flushed, and the others are given `feedback_wait_s`.
+pending here is flushed, and the others are given `feedback_wait_s`. What is said in text is given
+on purpose, so it is kept of every tenant; redacted, as all text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from monitoring.redaction import redacted_json
 from registry import Registry
 from registry.errors import DatabaseUnavailable, NotFound
 from registry.tenants import Tenant
@@ -81,7 +83,7 @@ class Desk:
         self._scribe = Scribe("feedback")
 
     async def give(self, tenant: Tenant, body: Body) -> dict[str, Any]:
-        """Keep it; the response's body. Said again, it replaces what was said.
+        """Keep it; the response's body. What is left out stays as it was said before.
 
         Raises CompletionNotFound, CompletionUnderWay, RegistryUnavailable.
         """
@@ -115,14 +117,16 @@ class Desk:
         raise CompletionNotFound(body.completion_id)
 
     def _write(self, tenant: str, body: Body) -> dict[str, Any]:
+        kept = redacted_json if self._settings.redact_text else _as_it_is
         row = self._registry.exchanges.give_feedback(
             tenant,
             body.completion_id,
             rating=body.rating,
-            label=body.label,
-            correction=body.correction,
-            messages={"messages": body.messages} if body.messages else None,
+            label=kept(body.label),
+            correction=kept(body.correction),
+            messages={"messages": kept(body.messages)} if body.messages else None,
         )
+        why = None if row.better is None else self._registry.exchanges.why_unusable(row)
         return {
             "id": row.id,
             "object": "feedback",
@@ -131,4 +135,10 @@ class Desk:
             "rating": row.rating,
             "label": row.label,
             "correction": row.correction,
+            "usable": None if row.better is None else why is None,
+            "unusable_because": why,
         }
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

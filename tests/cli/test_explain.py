@@ -102,6 +102,10 @@ def test_a_healthy_adapter_and_then_a_broken_client(
     said = _said(switchyard)["evidence"]["dislike"]
     assert said.startswith("0.0% of answers (0% to ")
     assert said.endswith("50 words on 260 answers")
+    home_registry.exchanges.give_feedback("acme", row.id, correction="other")
+    assert _said(switchyard)["evidence"]["of no use"].startswith(
+        "1 corrections can't be trained on (1: the prompt is not kept"
+    )
     assert healthy["evidence"]["clients"] == "of late: OpenAI/Python 2.3.0 (100%)"
     _send(home_registry, questions(False, True), 60, "OpenAI/Python 3.0.0")
     controller.tick()

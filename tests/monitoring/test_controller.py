@@ -181,6 +181,42 @@ def test_an_alert_from_before_the_promotion_asks_for_nothing(scene: Scene) -> No
     assert scene.receipts("retrain") == []
 
 
+@pytest.mark.parametrize("end", ["failed", "rejected", "rolled-back"])
+def test_corrections_of_a_retraining_that_came_to_nothing_wait_again(
+    scene: Scene, end: str
+) -> None:
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    if end == "failed":
+        leased = scene.registry.jobs.lease("worker-1")
+        assert leased is not None
+        scene.registry.jobs.fail(job.id, "worker-1", "out_of_memory", "no room")
+    else:
+        scene.finish(job, "b" * 64)
+        if end == "rejected":
+            scene.registry.versions.move("b" * 64, "rejected", {"summary": "worse"})
+        else:
+            scene.promote("b" * 64)
+            scene.controller.tick()
+            assert scene.gauge("corrections_pending", tenant="acme") == 0, "they were learnt"
+            watcher = scene.controller._watchers["acme", "support"]
+            scene.registry.versions.certify("a" * 64, {"passed": True})
+            why = {"rule": "worse", "evidence": {"reason": "worse"}}
+            watcher.memory["back"] = {"digest": "b" * 64, **why}
+            watcher.save()
+    scene.controller.tick()
+    assert scene.gauge("corrections_pending", tenant="acme") == 6
+    scene.correct(6)
+    scene.clock.now += 3000
+    scene.send(stream(4, 200, share=0.8))
+    scene.controller.tick()
+    if end != "rolled-back":  # the drift that the first was for is still there
+        (again,) = scene.registry.jobs.all("acme", "support", active=True)
+        assert scene.receipts("retrain")[-1].evidence["rows"]["corrected"] == 12
+        assert len(scene.registry.content("acme", again.training_file).splitlines()) == 32
+
+
 def test_the_tenant_can_say_no(scene: Scene) -> None:
     scene.registry.tenants.update("acme", auto_retrain=False)
     _drifted(scene, corrections=6)

@@ -186,7 +186,9 @@ class World:
             rows += self._asked(player, alias, at, words)
         self.registry.exchanges.add(rows)
         for exchange, answer in words:
-            self.registry.exchanges.give_feedback(player.name, exchange, correction=answer)
+            said = self.registry.exchanges.give_feedback(player.name, exchange, correction=answer)
+            with self.registry.database.write() as session:
+                session.merge(said).created_at = self.now
 
     def _asked(
         self, player: Player, alias: Alias, at: float, words: list[tuple[str, str]]

@@ -20,8 +20,10 @@ from sqlalchemy import inspect, text
 import registry.registry  # noqa: F401 - every noun, so that the metadata is whole
 from registry import Registry
 from registry.database import Base, Database, _alembic_config
+from registry.decisions import DriftState
 from registry.errors import DatabaseUnavailable, SchemaOutdated
 from registry.tenants import Tenant
+from tests.registry.making import make_exchange
 
 MIGRATE = "import sys; from registry.database import Database; Database(sys.argv[1]).migrate()"
 
@@ -257,3 +259,33 @@ def test_signals_come_with_0004_and_go_with_it(database_url: str) -> None:
     columns = [name for name, _, _ in schema(database)["exchanges"]["columns"]]
     assert {"valid", "refused", "repetition", "prefill_ms", "cost"} <= {*columns}
     database.close()
+
+
+def test_a_watch_that_was_ahead_of_the_numbers_sees_again_after_0009(
+    database_url: str, store_url: str
+) -> None:
+    """Before, SQLite gave the numbers of deleted rows again, and what had them was never seen."""
+    opened = Registry.open(database_url, store_url)
+    opened.tenants.create("acme")
+    opened.exchanges.add([make_exchange(n) for n in range(9)])
+    opened.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=1.0)
+    cursor = opened.exchanges.last_number()
+    [heard] = opened.outcomes.said_since(0, "acme", "tickets")
+    memory = {"memory": {"said": heard.number}}
+    opened.decisions.save_drift_state(
+        DriftState(tenant="acme", adapter="tickets", cursor=cursor, state=memory)
+    )
+    opened.retention.forget("acme")
+    with opened.database.engine.execution_options(switchyard_write=True).begin() as connection:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+    opened.exchanges.add([make_exchange(20, text="Where is it now?")])
+    before = [row.id for row in opened.exchanges.since(0)]
+    opened.database.migrate()
+    assert [row.id for row in opened.exchanges.since(0)] == before, "nothing is lost"
+    opened.exchanges.add([make_exchange(21)])
+    opened.exchanges.give_feedback("acme", "chatcmpl-acme-21", rating=1.0)
+    assert "chatcmpl-acme-21" in [row.id for row in opened.exchanges.since(cursor)]
+    assert opened.outcomes.said_since(heard.number, "acme", "tickets")
+    opened.close()

@@ -128,6 +128,23 @@ async def test_kept_text_is_redacted_unless_the_router_was_told_not_to(
     assert hidden.answer_chars == open_.answer_chars == len(open_.answer)
 
 
+async def test_what_is_said_as_feedback_is_redacted_as_well(
+    world: World, engine: FakeEngine
+) -> None:
+    """`lex` keeps no text: what it gives as a correction is kept, on purpose."""
+    secret = "card 4111 1111 1111 1111"
+    for redact in (True, False):
+        async with running(world, redact_text=redact) as router, router.client("lex") as client:
+            answer = await client.chat.completions.create(model="clauses", messages=HELLO)
+            said = {"completion_id": answer.id, "correction": f"jo@example.org: {secret}"}
+            said |= {"label": secret, "messages": [{"role": "user", "content": secret}]}
+            shown = await client.post("/feedback", body=said, cast_to=dict[str, Any])
+        row = world.registry.exchanges.corrections("lex", "clauses")[-1]
+        texts = [row.correction, row.label, row.messages, shown["correction"], shown["label"]]
+        assert all(("4111" in str(text)) == (not redact) for text in texts)
+        assert row.correction == shown["correction"] != ""
+
+
 async def test_text_that_is_too_long_to_keep_still_gives_signals(
     world: World, engine: FakeEngine
 ) -> None:

@@ -196,9 +196,12 @@ CODES: dict[str, Kind] = {
         "error", "card numbers (Luhn check passed)", "Replace them by invented ones."
     ),
     "iban": Kind("error", "bank accounts (IBAN check passed)", "Replace them by invented ones."),
+    "social-security-number": Kind(
+        "error", "social security numbers (USA)", "Replace them by invented ones."
+    ),
     "email-address": Kind("warning", "e-mail addresses", "Replace them by invented ones."),
     "phone-number": Kind("warning", "phone numbers", "Replace them by invented ones."),
-    "ip-address": Kind("warning", "IPv4 addresses", "Replace them by invented ones."),
+    "ip-address": Kind("warning", "IPv4 and IPv6 addresses", "Replace them by invented ones."),
     # the verdict on size and kind of task
     "too-few-examples": Kind(
         "error",

@@ -20,6 +20,7 @@ SECRETS = {
 }
 CARD, IBAN = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
 EMAIL, PHONE, ADDRESS = "jane.doe@mail.test.org", "+49 30 901820 45", "192.168.17.23"
+SSN = "536-22-8714"
 
 
 @dataclass(frozen=True)
@@ -268,6 +269,7 @@ FAULTS: dict[str, Fault] = {
     },
     "card": Fault("credit-card", ask(lambda text: f"{text} My card is {CARD}.")),
     "iban": Fault("iban", ask(lambda text: f"{text} Pay to {IBAN} please.")),
+    "ssn": Fault("social-security-number", ask(lambda text: f"{text} I am {SSN}.")),
     "email": Fault("email-address", ask(lambda text: f"{text} Write to {EMAIL}.")),
     "phone": Fault("phone-number", ask(lambda text: f"{text} Call {PHONE}.")),
     "ip": Fault("ip-address", ask(lambda text: f"{text} It is at {ADDRESS}.")),
