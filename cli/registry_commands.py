@@ -39,13 +39,17 @@ def write(
     folder: Annotated[
         Path | None, typer.Argument(help="Where the files go [monitoring/generated].")
     ] = None,
+    runbook: Annotated[
+        str | None, typer.Option(help="Address of the runbook that alerts link to.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write what code generates: dashboards, alert rules, Prometheus's configuration."""
-    from monitoring import configuration
+    """Write what code generates: dashboards, rules, Prometheus's and Alertmanager's files."""
+    from monitoring import configuration, rules
 
     target = folder or Path(configuration.__file__).parent / "generated"
-    written = [str(path) for path in configuration.write(target)]
+    made = configuration.write(target, runbook=runbook or rules.RUNBOOK)
+    written = [str(path) for path in made]
     if as_json:
         render.emit(written)
     else:

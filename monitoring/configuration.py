@@ -1,7 +1,8 @@
-"""The files that Prometheus and Grafana read, written from the code that owns their contents.
+"""The files that Prometheus, Alertmanager and Grafana read, written from the code that owns their
+contents.
 
-`write(folder)` makes prometheus.yml, rules.yml and dashboards/*.json. The copies under
-monitoring/generated/ are committed; a test compares them with what this would write.
+`write(folder)` makes prometheus.yml, rules.yml, alertmanager.yml and dashboards/*.json. The copies
+under monitoring/generated/ are committed; a test compares them with what this would write.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ ADDRESSES: Addresses = {
 }
 """Scrape jobs and where `switchyard up` has their metrics."""
 
+ALERTMANAGER = "127.0.0.1:9093"
+WEBHOOK = "http://127.0.0.1:8084/v1/alerts"
+"""The admin API's, as `switchyard up` has it where a key is set."""
+KEY_FILE = "admin-key"
+"""The admin key alone, in a file beside alertmanager.yml: it is in no configuration."""
+
 _COLONS: dict[str, Any] = {
     "metric_relabel_configs": [
         {
@@ -41,11 +48,14 @@ OpenMetrics (it escapes colons); this gives them one name under every version.""
 _HEAD = "# Written by `switchyard dashboards write`; change monitoring/{source} instead.\n"
 
 
-def prometheus(addresses: Addresses = ADDRESSES, interval: str = "5s") -> dict[str, Any]:
-    """Prometheus's configuration."""
+def prometheus(
+    addresses: Addresses = ADDRESSES, interval: str = "5s", alertmanager: str = ALERTMANAGER
+) -> dict[str, Any]:
+    """Prometheus's configuration. `alertmanager` is host:port of who is told of alerts."""
     return {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": ["rules.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
             {
                 "job_name": job,
@@ -57,14 +67,48 @@ def prometheus(addresses: Addresses = ADDRESSES, interval: str = "5s") -> dict[s
     }
 
 
+def alertmanager(webhook: str = WEBHOOK, group_wait: str = "30s") -> dict[str, Any]:
+    """Alertmanager's configuration: all alerts go to `people`, which is empty until somebody says
+    how people are called; those that speak of traffic or answers go to the platform as well."""
+    asking = "|".join(alert.name for alert in rules.alerts() if alert.retrain)
+    key = {"authorization": {"type": "Bearer", "credentials_file": KEY_FILE}}
+    return {
+        "route": {
+            "receiver": "people",
+            "group_by": ["alertname", "tenant"],
+            "group_wait": group_wait,
+            "routes": [
+                {
+                    "receiver": "switchyard",
+                    "matchers": [f'alertname=~"{asking}"'],
+                    "continue": True,
+                },
+                {"receiver": "people"},
+            ],
+        },
+        "receivers": [
+            {"name": "people"},
+            {
+                "name": "switchyard",
+                "webhook_configs": [{"url": webhook, "send_resolved": False, "http_config": key}],
+            },
+        ],
+    }
+
+
 def files(
-    addresses: Addresses = ADDRESSES, interval: str = "5s", budget_interval: str = "1m"
+    addresses: Addresses = ADDRESSES,
+    interval: str = "5s",
+    budget_interval: str = "1m",
+    runbook: str = rules.RUNBOOK,
 ) -> dict[str, str]:
     """{name: contents}, with / between folders."""
     return {
         "prometheus.yml": _HEAD.format(source="configuration.py")
         + _yaml(prometheus(addresses, interval)),
-        "rules.yml": _HEAD.format(source="rules.py") + _yaml(rules.document(budget_interval)),
+        "rules.yml": _HEAD.format(source="rules.py")
+        + _yaml(rules.document(budget_interval, runbook)),
+        "alertmanager.yml": _HEAD.format(source="configuration.py") + _yaml(alertmanager()),
         **{f"dashboards/{name}": text for name, text in dashboards.files().items()},
     }
 
@@ -74,10 +118,11 @@ def write(
     addresses: Addresses = ADDRESSES,
     interval: str = "5s",
     budget_interval: str = "1m",
+    runbook: str = rules.RUNBOOK,
 ) -> list[Path]:
     """Write all files below `folder`, made if need be; the paths written."""
     written = []
-    for name, text in files(addresses, interval, budget_interval).items():
+    for name, text in files(addresses, interval, budget_interval, runbook).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -77,17 +77,18 @@ class Controller:
         versions = self._registry.news.versions()
         self._artifacts = {v.digest: artifact_of(v.again) for v in versions if v.state == "live"}
         self._rest.read(adapters, aliases, versions)
-        unscored: defaultdict[tuple[str, str], list[Decision]] = defaultdict(list)
+        unscored: dict[tuple[str, str], list[Decision]] = {}
         for receipt in self._registry.news.unscored():
-            unscored[receipt.tenant, receipt.adapter].append(receipt)
+            unscored.setdefault((receipt.tenant, receipt.adapter), []).append(receipt)
         proposals: list[Proposal] = []
         now = self._clock()
         for adapter in adapters:
             names = (adapter.tenant, adapter.name)
-            if names not in unscored and self._rest.has(names, now):
+            open_ = unscored.get(names, [])
+            if not open_ and not self._is_planned(names) and self._rest.has(names, now):
                 continue
             try:
-                wanted = self._attend(tenants[adapter.tenant], adapter, unscored.get(names, ()))
+                wanted = self._attend(tenants[adapter.tenant], adapter, open_)
                 proposals += [wanted] if wanted is not None else []
                 self._settle(adapter)
             except Exception:
@@ -105,10 +106,10 @@ class Controller:
         """Nothing to wait for: every tick leaves the registry complete."""
 
     def _attend(
-        self, tenant: Tenant, adapter: Adapter, unscored: Sequence[Decision]
+        self, tenant: Tenant, adapter: Adapter, unscored: Iterable[Decision]
     ) -> Proposal | None:
         """Look at one adapter; the retraining that it wants, if nothing but the budget is in its
-        way. `unscored`: receipts of retrainings of which it isn't told yet what came of them."""
+        way. `unscored`: its receipts of which it is not known yet what came of them."""
         key = (adapter.tenant, adapter.name)
         watcher = self._watchers.get(key)
         if watcher is None:
@@ -119,7 +120,7 @@ class Controller:
         watcher.read(self._settings.read_limit, self._share)
         watcher.artifact = self._artifacts.get(watcher.live or "")
         self._rollouts.attend(tenant, adapter, watcher.broken)
-        self._score(unscored)  # before anything is proposed: a failure, and its corrections, count
+        self._score(unscored)  # before anything is proposed: failures and their corrections count
         self._follow(watcher)
         if watcher.live is None:
             return None
@@ -142,6 +143,11 @@ class Controller:
                 watcher.begin()
                 watcher.save()
         return self._retraining.propose(tenant, adapter, watcher)
+
+    def _is_planned(self, names: tuple[str, str]) -> bool:
+        """Whether something was written down for it that is not carried out yet."""
+        watcher = self._watchers.get(names)
+        return watcher is not None and not watcher.memory.keys().isdisjoint(("back", "pending"))
 
     def _settle(self, adapter: Adapter) -> None:
         """Let an adapter rest of which nothing can come before something new does."""
@@ -185,7 +191,7 @@ class Controller:
         self._metrics.tick_errors_total.inc()
         log.exception("adapter skipped", tenant=tenant, adapter=adapter)
 
-    def _score(self, receipts: Sequence[Decision]) -> None:
+    def _score(self, receipts: Iterable[Decision]) -> None:
         for receipt in receipts:
             realised = realised_gain(self._registry, receipt)
             if realised is not None:

@@ -5,11 +5,12 @@ Reads what the controller reads, and decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from monitoring import retrain_set, words
-from monitoring.ruling import Ruling, rule
+from monitoring.ruling import Ruling, Situation, rule
 from monitoring.settings import ControllerSettings
 from monitoring.situation import artifact_of, situation_of
 from monitoring.watcher import Watcher
@@ -93,11 +94,23 @@ def _of(
         *_answers(watcher),
         Line("dislike", _dislike(watcher)),
         *_against_base(watcher),
+        *_candidate(situation, tenant),
         Line("corrections", f"{len(corrections)} that no training has used"),
+        *_useless(registry.exchanges.unusable(*names)),
     ]
     if situation.failures:
         lines.append(Line("failures", f"the last {situation.failures} retrainings came to nothing"))
     return Explanation(adapter.name, lines, rule(situation, settings), history)
+
+
+def _candidate(situation: Situation, tenant: Tenant) -> list[Line]:
+    if situation.candidate is None:
+        return []
+    said = f"{situation.candidate} is on its way to traffic"
+    if situation.approval:
+        command = f"switchyard adapter promote {situation.candidate} --tenant {tenant.name}"
+        said = f"{situation.candidate} may go live, and waits for a person's word: `{command}`"
+    return [Line("candidate", said)]
 
 
 def _pipeline(watcher: Watcher) -> str:
@@ -152,6 +165,14 @@ def _against_base(watcher: Watcher) -> list[Line]:
         )
         for channel, figures in watcher.advantage.evidence().items()
     ]
+
+
+def _useless(unusable: Mapping[str, int]) -> list[Line]:
+    if not unusable:
+        return []
+    whys = "; ".join(f"{count}: {why}" for why, count in sorted(unusable.items()))
+    count = sum(unusable.values())
+    return [Line("of no use", f"{count} corrections can't be trained on ({whys})")]
 
 
 def _dislike(watcher: Watcher) -> str:

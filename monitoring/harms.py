@@ -89,8 +89,11 @@ def of_exchange(exchange: Judged) -> list[tuple[str, float]]:
     return found
 
 
-def of_feedback(rating: float | None, corrected: bool) -> list[tuple[str, float]]:
-    """What a person's word says: a correction is whole harm, a rating from -1 (1) to 1 (0)."""
+def of_feedback(rating: float | None, corrected: bool | None) -> list[tuple[str, float]]:
+    """What a person's word says: a correction is whole harm, a rating from -1 (1) to 1 (0), and the
+    answer's own label none."""
     if corrected:
         return [(DISLIKED, 1.0)]
+    if rating is None and corrected is False:
+        return [(DISLIKED, 0.0)]
     return [] if rating is None else [(DISLIKED, (1.0 - rating) / 2.0)]

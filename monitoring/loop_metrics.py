@@ -74,6 +74,9 @@ class LoopMetrics:
         self.artifact_changed = gauge(
             "artifact_changed", "1 while a live version's canary prompts get other answers", tenant
         )
+        self.waiting = gauge(
+            "rollouts_waiting", "Versions that may go live and wait for a person's word", tenant
+        )
         self.live_since = gauge(
             "version_live_timestamp_seconds", "When the version that an alias serves went live",
             tenant, alias, version,
@@ -84,7 +87,7 @@ class LoopMetrics:
         self.per_tenant: tuple[Family[Gauge], ...] = (
             self.versions, self.verdicts, self.receipts, self.gain_expected, self.gain_realised,
             self.quality, self.judged, self.disliked, self.advantage, self.stopped,
-            self.artifact_changed, self.live_since,
+            self.artifact_changed, self.waiting, self.live_since,
         )  # fmt: skip
 
     def forget_engine(self, engine: str) -> None:

@@ -28,9 +28,9 @@ def expected_gain(
             answer = registry.exchanges.get(tenant, feedback.exchange_id).answer
         except NotFound:
             continue
-        if answer is not None and feedback.correction is not None:
+        if answer is not None and feedback.better is not None:
             compared += 1
-            right += answer.strip() == feedback.correction.strip()
+            right += answer.strip() == feedback.better.strip()
     if not compared:
         return {"compared": 0}
     share = right / compared

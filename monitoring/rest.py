@@ -12,13 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from monitoring.rollouts import ON_ITS_WAY
 from registry import Registry
 from registry.adapters import Adapter
 from registry.aliases import Alias
 from registry.news import Names, Standing
-
-ON_ITS_WAY = ("candidate", "shadow", "canary")
-"""States of a version of which something may come without anything new: with time."""
 
 
 class Rest:

@@ -73,8 +73,8 @@ def build(old: bytes, corrections: Sequence[Feedback]) -> RetrainSet:
     last: dict[bytes, dict[str, Any]] = {}
     for feedback in sorted(corrections, key=lambda row: row.number):
         prompt = (feedback.messages or {}).get("messages")
-        if isinstance(prompt, list) and prompt and feedback.correction is not None:
-            answer = {"role": "assistant", "content": feedback.correction}
+        if isinstance(prompt, list) and prompt and feedback.better is not None:
+            answer = {"role": "assistant", "content": feedback.better}
             last[canonical(prompt)] = {
                 "messages": [*prompt, answer],
                 "source": "correction",

@@ -37,6 +37,12 @@ RETRAINING: Rows = (
                 (("sum by (outcome) (increase(switchyard_swaps_total[1h]))", "{{outcome}}"),),
             ),
             Panel(
+                "Waiting for a person's word",
+                "Versions that did no harm on their way to traffic, of tenants that promote by "
+                "hand.",
+                (("max by (tenant) (switchyard_rollouts_waiting)", "{{tenant}}"),),
+            ),
+            Panel(
                 "From candidate to live", "Mean of the last day's promotions.",
                 (
                     (

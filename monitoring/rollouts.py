@@ -27,16 +27,20 @@ from registry.adapters import Adapter
 from registry.aliases import Alias
 from registry.decisions import Decision
 from registry.errors import InvalidTransition, NotFound
+from registry.news import Standing
 from registry.outcomes import Outcome
 from registry.tenants import Tenant
 from registry.versions import Version
 
 log = structlog.get_logger("switchyard.rollouts")
 
+ON_ITS_WAY = ("candidate", "shadow", "canary")
 _LOOKED_AT = 200
 """Receipts, the newest: more than a rollout leaves."""
 _STEPS = ("shadow", "canary", "promote", "reject", "rollback")
 _KINDS = (*_STEPS, "hold")
+APPROVAL = "waiting-for-approval"
+"""The rule of the hold of a version that may go live and whose tenant wants a person's word."""
 _CANARY_UNAVAILABLE = "canary-unavailable"
 """router.fallback's word for a canary that could not answer: the live version did."""
 
@@ -44,7 +48,25 @@ _CANARY_UNAVAILABLE = "canary-unavailable"
 def is_staged(registry: Registry, tenant: Tenant, version: Version) -> bool:
     """Whether a version goes to traffic by steps: the loop trained it, its tenant wants it so, and
     another version is live that it would replace."""
-    if tenant.rollout != "staged" or version.job_id is None:
+    return tenant.rollout == "staged" and _is_retrained(registry, version)
+
+
+def waits(version: Version | Standing, receipts: Iterable[Decision]) -> bool:
+    """Whether a version waits for a person's word; `receipts` of its adapter, the newest first."""
+    if version.state not in ON_ITS_WAY or version.reasons.get("requested_by"):
+        return False
+    latest = _latest(receipts, version)
+    return latest is not None and (latest.kind, latest.rule) == ("hold", APPROVAL)
+
+
+def _latest(receipts: Iterable[Decision], version: Version | Standing) -> Decision | None:
+    mine = (d for d in receipts if d.digest == version.digest and d.kind in _KINDS)
+    return next(mine, None)
+
+
+def _is_retrained(registry: Registry, version: Version) -> bool:
+    """Whether the loop trained it, and another version is live."""
+    if version.job_id is None:
         return False
     try:
         if registry.jobs.get(version.job_id).trigger != "controller":
@@ -76,21 +98,29 @@ class Rollouts:
     ) -> None:
         """Take one adapter's challenger a step further, if there is one. Raises the registry's.
 
-        `broken`: rule and reason why answers prove nothing now. Then nothing goes further; harm,
-        in which both versions are alike, still rejects.
+        Where the tenant wants a person's word, it gets as far as that. `broken`: rule and reason
+        why answers prove nothing now. Then nothing goes further; harm, in which both versions are
+        alike, still rejects.
         """
         aliases = self._registry.aliases.of_adapter(tenant.name, adapter.name)
         if not any(alias.live for alias in aliases):
             return
         receipts = self._registry.decisions.page(None, _LOOKED_AT, tenant.name, adapter.name)
         self._finish(aliases, receipts)
-        challenger = self._challenger(tenant, adapter)
+        challenger = self._challenger(adapter)
         if challenger is None:
             return
-        mine = [d for d in receipts if d.digest == challenger.digest and d.kind in _STEPS]
         on = [a for a in aliases if challenger.digest in (a.shadow, a.canary)]
-        if challenger.state != "candidate" and not on:
-            return  # a person took it off its traffic: it is theirs now
+        if challenger.state != "candidate" and not on:  # a person took it off its traffic
+            if waits(challenger, receipts):
+                no = Step("reject", "declined", "a person took it off its traffic")
+                self._reject(challenger, on, Trial("canary", None, True, 0, 0.0, {}), no)
+            return
+        if tenant.rollout != "staged":
+            if challenger.state == "candidate" and not tenant.auto_promote:
+                self._hold(challenger, receipts, APPROVAL, {"reason": "its evaluation is good"})
+            return  # what is on its way there, a person put there
+        mine = [d for d in receipts if d.digest == challenger.digest and d.kind in _STEPS]
         trial = self._trial(challenger, on, mine)
         step = next_step(trial, self._settings.rollout)
         if step.kind == "reject":
@@ -98,23 +128,25 @@ class Rollouts:
         elif step.kind == "wait":
             return
         elif broken is not None:
-            self._hold(challenger, receipts, f"rollout-{broken[0]}", broken[1])
+            self._hold(challenger, receipts, f"rollout-{broken[0]}", {"reason": broken[1]})
+        elif step.kind == "promote" and not tenant.auto_promote:
+            evidence = {"reason": step.reason, **_shown(trial)}
+            self._hold(challenger, receipts, APPROVAL, evidence)
         elif step.kind == "promote":
             self._promote(challenger, aliases, trial, step)
         else:
             self._enter(challenger, aliases, trial, step)
 
-    def _challenger(self, tenant: Tenant, adapter: Adapter) -> Version | None:
+    def _challenger(self, adapter: Adapter) -> Version | None:
         """The one under way, or else the oldest that waits."""
-        versions = self._registry.versions.all(tenant.name, adapter.name)
+        versions = self._registry.versions.all(adapter.tenant, adapter.name)
         for states in (("shadow", "canary"), ("candidate",)):
             for version in sorted(versions, key=lambda v: (v.state_at, v.digest)):
-                waits = version.verdict == "promote" and tenant.auto_promote
                 if (
                     version.state in states
-                    and (version.state != "candidate" or waits)
+                    and (version.state != "candidate" or version.verdict == "promote")
                     and not version.reasons.get("requested_by")
-                    and is_staged(self._registry, tenant, version)
+                    and _is_retrained(self._registry, version)
                 ):
                     return version
         return None
@@ -194,13 +226,12 @@ class Rollouts:
         self._metrics.swaps_total.labels("rejected").inc()
 
     def _hold(
-        self, challenger: Version, receipts: Sequence[Decision], rule: str, reason: str
+        self, challenger: Version, receipts: Iterable[Decision], rule: str, evidence: dict[str, Any]
     ) -> None:
         """Leave a receipt of what keeps it where it is, unless that is its latest."""
-        mine = (d for d in receipts if d.digest == challenger.digest and d.kind in _KINDS)
-        latest = next(mine, None)
+        latest = _latest(receipts, challenger)
         if latest is None or (latest.kind, latest.rule) != ("hold", rule):
-            self._record(challenger, "hold", rule, {"reason": reason})
+            self._record(challenger, "hold", rule, evidence)
 
     def _finish(self, aliases: Sequence[Alias], receipts: Sequence[Decision]) -> None:
         """Do what follows from a state that a person gave to a version on its way."""
@@ -262,7 +293,7 @@ def readings(
     """By channel (harms.CHANNELS), the comparison of two versions' outcomes."""
     sides: dict[str, list[tuple[str, float]]] = {name: [] for name in CHANNELS}
     outcomes = list(outcomes)
-    heard = any(outcome.corrected or outcome.rating is not None for outcome in outcomes)
+    heard = any((o.corrected, o.rating) != (None, None) for o in outcomes)
     for outcome in outcomes:
         side = _side(outcome, champion, challenger)
         if side is None:

@@ -15,6 +15,7 @@ AVAILABILITY = 0.99
 """Share of requests that must not end in 5xx, over 30 days."""
 
 RUNBOOK = "docs/runbook.md"
+"""Where the runbook is, unless whoever writes the rules has it elsewhere."""
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 TENANT_WINDOWS = ("5m", "30m", "1h", "6h")
 JOBS = ("switchyard-router", "switchyard-worker", "switchyard-controller")
@@ -301,6 +302,14 @@ def alerts() -> list[Alert]:
             "the version before.",
         ),
         Alert(
+            "SwitchyardRolloutWaiting",
+            "switchyard_rollouts_waiting > 0",
+            "0m",
+            "ticket",
+            "A version of {{ $labels.tenant }} waits for a person's word",
+            "It did no harm on its way to traffic. Its tenant wants a person to promote it.",
+        ),
+        Alert(
             "SwitchyardControllerStalled",
             "time() - (switchyard_last_tick_timestamp_seconds > 0) > 120",
             "1m",
@@ -374,8 +383,9 @@ def alerts() -> list[Alert]:
     ]
 
 
-def document(budget_interval: str = "1m") -> dict[str, Any]:
-    """The rules as Prometheus reads them."""
+def document(budget_interval: str = "1m", runbook: str = RUNBOOK) -> dict[str, Any]:
+    """The rules as Prometheus reads them. `runbook`: the address of the page that has a section for
+    each alert."""
     return {
         "groups": [
             {
@@ -398,7 +408,7 @@ def document(budget_interval: str = "1m") -> dict[str, Any]:
                         "annotations": {
                             "summary": a.summary,
                             "description": a.description,
-                            "runbook": f"{RUNBOOK}#{a.name.lower()}",
+                            "runbook_url": f"{runbook}#{a.name.lower()}",
                         },
                     }
                     for a in alerts()

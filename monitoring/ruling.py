@@ -43,13 +43,14 @@ class Situation:
     """A training job of this adapter that waits or runs."""
     candidate: str | None = None
     """A version of this adapter on its way to traffic."""
+    approval: bool = False
+    """Whether that waits for a person's word."""
     since_retrain_s: float | None = None
     """Seconds since the controller's last retraining of this adapter; None if there was none."""
     failures: int = 0
     """Of its last retrainings, how many in a row did not end in a promotion that lasted."""
     auto_retrain: bool = True
-    auto_promote: bool = True
-    """The tenant's policies."""
+    """The tenant's policy."""
     training_file: bool = True
     """Whether the file that the live version was trained on is still there."""
 
@@ -89,7 +90,7 @@ def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
             "for whoever runs the engines to mend, and no training mends it",
         )
     explained = situation.drift or situation.worse is None
-    if not explained and situation.can_go_back and situation.auto_promote:
+    if not explained and situation.can_go_back:
         return Ruling(
             "rollback",
             "quality-down-after-promotion",
@@ -107,7 +108,7 @@ def _failing(situation: Situation, share: float) -> Ruling:
     reason = (
         f"{share:.0%} of its requests or more fail, and those of others at the same time do not"
     )
-    if situation.can_go_back and situation.auto_promote:
+    if situation.can_go_back:
         return Ruling("rollback", "slo-burn", reason)
     return _hold(
         "slo-burn", f"{reason}: no training mends that, and it is not taken back by itself"
@@ -163,7 +164,8 @@ def _held(situation: Situation, trigger: _Trigger, settings: ControllerSettings)
     if situation.active_job is not None:
         return _hold("job-active", f"job {situation.active_job} is still at work")
     if situation.candidate is not None:
-        return _hold("candidate-waiting", f"{situation.candidate} is on its way to traffic")
+        where = "waits for a person's word" if situation.approval else "is on its way to traffic"
+        return _hold("candidate-waiting", f"{situation.candidate} {where}")
     if not situation.training_file:
         return _hold(
             "no-training-file",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitoring.rest import ON_ITS_WAY
+from monitoring.rollouts import ON_ITS_WAY, waits
 from monitoring.ruling import Situation
 from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
@@ -42,6 +42,7 @@ def situation_of(
     last = watcher.memory.get("last_retrain")
     age_s = now - float(watcher.memory.get("since") or now)
     kept = {v.digest for v in versions if v.certificate and v.state in ("live", "retired")}
+    on_its_way = next((v for v in versions if v.state in ON_ITS_WAY), None)
     went_before = any(a.live == watcher.live and a.previous in kept for a in aliases)
     return Situation(
         drift=watcher.drifted,
@@ -57,11 +58,11 @@ def situation_of(
         can_go_back=went_before and age_s <= settings.probation_s,
         corrections=corrections,
         active_job=jobs[0].id if jobs else None,
-        candidate=next((v.served_name for v in versions if v.state in ON_ITS_WAY), None),
+        candidate=None if on_its_way is None else on_its_way.served_name,
+        approval=on_its_way is not None and waits(on_its_way, receipts),
         since_retrain_s=None if last is None else now - last,
         failures=_failures(receipts),
         auto_retrain=tenant.auto_retrain,
-        auto_promote=tenant.auto_promote,
         training_file=training_file,
     )
 

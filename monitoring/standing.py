@@ -10,9 +10,12 @@ from monitoring.interval import wilson
 from monitoring.labels import OTHER
 from monitoring.loop_metrics import BOUNDS, VERDICTS, VERSION_STATES
 from monitoring.metrics import DECISION_KINDS, Metrics
+from monitoring.rollouts import ON_ITS_WAY, waits
 from registry import Registry
 from registry.news import Gain, Standing
 
+_LOOKED_AT = 200
+"""Receipts of an adapter, the newest."""
 JUDGED_S = 7 * 86_400.0
 """How far back answers count that people judged."""
 JUDGED_ENOUGH = 30
@@ -28,6 +31,7 @@ def show(registry: Registry, metrics: Metrics, now: float) -> None:
     versions = registry.news.versions()
     _show_live(registry, metrics, versions)
     _show_versions(metrics, tenants, versions)
+    _show_waiting(registry, metrics, tenants, versions)
     counts = registry.decisions.counts()
     for tenant in tenants:
         for kind in DECISION_KINDS:
@@ -54,6 +58,22 @@ def _show_versions(metrics: Metrics, tenants: Iterable[str], versions: list[Stan
             metrics.loop.versions.labels(tenant, state).set(states[tenant, state])
         for verdict in VERDICTS:
             metrics.loop.verdicts.labels(tenant, verdict).set(verdicts[tenant, verdict])
+
+
+def _show_waiting(
+    registry: Registry, metrics: Metrics, tenants: Iterable[str], versions: list[Standing]
+) -> None:
+    """Versions that wait for a person's word."""
+    on_their_way: dict[tuple[str, str], list[Standing]] = {}
+    for version in versions:
+        if version.state in ON_ITS_WAY:
+            on_their_way.setdefault((version.tenant, version.adapter), []).append(version)
+    waiting: Counter[str] = Counter()
+    for (tenant, adapter), found in on_their_way.items():
+        receipts = registry.decisions.page(None, _LOOKED_AT, tenant, adapter)
+        waiting[metrics.tenants.admit(tenant)] += sum(waits(one, receipts) for one in found)
+    for tenant in (*tenants, OTHER):
+        metrics.loop.waiting.labels(tenant).set(waiting[tenant])
 
 
 def _show_gains(metrics: Metrics, gains: Iterable[Gain]) -> None:

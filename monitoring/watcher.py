@@ -36,6 +36,8 @@ _ASKS = 20
 """Wishes that are looked at, the newest."""
 _DOUBTED = WINDOW + 10
 """Exchanges before a broken pipeline is seen; what they showed is taken back."""
+_TURNED = 0.5
+"""Of harm: a word that changed by less says in other words what was heard already."""
 
 
 class Watcher:
@@ -178,15 +180,18 @@ class Watcher:
         said = self._registry.outcomes.said_since(
             self.memory.get("said", 0), self.tenant, self.adapter, limit
         )
+        heard: dict[str, float] = {}
         for word in said:
             self.memory["said"] = word.number
             if not self.integrity.changed:
-                self._hear(word)
+                heard |= self._hear(word)
         self._look(share)
         if self.failing.down and not self._fails_alone():
             self.failing.forget()
         if rows or said:
-            self.save()
+            with self._registry.whole():
+                self._registry.outcomes.heard(heard)
+                self.save()
         return len(rows)
 
     def save(self) -> None:
@@ -252,19 +257,28 @@ class Watcher:
             self.detector.see_all(prompts, share)
             self.control.see_all(baseline, [at for _, at in prompts], share)
 
-    def _hear(self, word: Said) -> None:
+    def _hear(self, word: Said) -> dict[str, float]:
+        """{the word's id: its harm} if it is evidence. Who says more of what they said before has
+        nothing new to say here; who says the opposite has."""
         since = self.memory.get("since")
-        asked_at = word.asked_at
-        if word.role == CONTROL and since is not None and (asked_at or 0.0) >= since:
-            for channel, harm in harms.of_feedback(word.rating, word.corrected):
+        found = dict(harms.of_feedback(word.rating, word.corrected))
+        if not found or (
+            word.heard is not None and abs(found[harms.DISLIKED] - word.heard) < _TURNED
+        ):
+            return {}
+        counted = False
+        if word.role == CONTROL and since is not None and (word.asked_at or 0.0) >= since:
+            counted = True
+            for channel, harm in found.items():
                 self.advantage.see(BASE, channel, harm)
-        if word.digest != self.live:
-            return
-        for channel, harm in harms.of_feedback(word.rating, word.corrected):
-            self.quality.see(channel, harm)
-            if word.role in ("live", None):  # not of the time when it was on trial
-                self.powered.hear(harm, None if word.role is None else harms.signs(word))
-                self.advantage.see(ADAPTER, channel, harm)
+        if word.digest == self.live:
+            counted = True
+            for channel, harm in found.items():
+                self.quality.see(channel, harm)
+                if word.role in ("live", None):  # not of the time when it was on trial
+                    self.powered.hear(harm, None if word.role is None else harms.signs(word))
+                    self.advantage.see(ADAPTER, channel, harm)
+        return {word.id: found[harms.DISLIKED]} if counted else {}
 
     def _fails_alone(self) -> bool:
         """Whether it is the version that fails, rather than the engines or all there is."""

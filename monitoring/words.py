@@ -37,6 +37,8 @@ def of_decision(decision: Decision, names: Mapping[str, str]) -> str:
             return f"prompts have changed: {_drift(evidence)}"
         case "hold" if decision.rule.startswith("rollout-"):
             return f"{name} goes no further meanwhile: {_reason(decision)}"
+        case "hold" if decision.rule == "waiting-for-approval":
+            return f"{name} may go live, and waits for a person's word: {_reason(decision)}"
         case "hold":
             return f"no retraining: {_reason(decision)}"
         case "retrain":

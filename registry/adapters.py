@@ -28,6 +28,12 @@ class Adapter(Base):
     answers: Mapped[JsonObject] = mapped_column(default=dict)
     training: Mapped[JsonObject] = mapped_column(default=dict)
 
+    def has_label(self, label: str) -> bool:
+        """Whether its answers are labels, this one among them."""
+        labels = self.answers.get("labels")
+        of_labels = self.answers.get("kind", "label") == "label" and isinstance(labels, list)
+        return of_labels and label.strip() in map(str, labels or [])
+
 
 class Adapters:
     """Adapters in the registry."""

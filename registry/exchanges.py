@@ -6,6 +6,7 @@ hands rows over. `sketch` is what drift is computed from, and can't be turned ba
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, defer, mapped_column
 
+from registry.adapters import Adapter
 from registry.database import Base, Database, JsonObject, now, queue
 from registry.errors import NotFound
 from registry.names import new_id
@@ -95,7 +97,8 @@ class Exchange(Base):
 
 
 class Feedback(Base):
-    """What a person (or a downstream system) said of an exchange. One row an exchange and key."""
+    """What a person (or a downstream system) said of an exchange: one row an exchange. Said in
+    another way, it gets a new `number` and `created_at`, and its `id` stays."""
 
     __tablename__ = "feedback"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
@@ -111,12 +114,22 @@ class Feedback(Base):
     label: Mapped[str | None]
     correction: Mapped[str | None]
     corrected: Mapped[bool | None]
-    """Whether it puts the answer right: this stays when the texts go. None: it says nothing of it.
-    """
+    """Whether it puts the answer right: False where it names the answer's own label. This stays
+    when the texts go. None: it says nothing of it."""
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
     created_at: Mapped[float] = mapped_column(default=now)
     used_in_job: Mapped[str | None]
+    heard: Mapped[float | None]
+    """The harm, 0 to 1, that it has counted as where answers are watched; None: not at all."""
+
+    @property
+    def better(self) -> str | None:
+        """The right answer, where what was given is not: the correction, or the label in place of
+        one."""
+        if self.correction is not None or not self.corrected or self.label is None:
+            return self.correction
+        return self.label.strip()
 
 
 @dataclass(frozen=True)
@@ -162,6 +175,16 @@ def _columns(row: Exchange | Mapping[str, Any]) -> Mapping[str, Any]:
         name: given[name] if name in given else default(None) if callable(default) else default
         for name, default in _DEFAULTS.items()
     }
+
+
+def _unusable(row: Feedback, role: str | None) -> str | None:
+    if row.adapter is None:
+        return "no adapter was asked for"
+    if role == CONTROL:
+        return "the base gave the answer, as a control"
+    if row.messages is None:
+        return "the prompt is not kept: send it along as 'messages', or let text be kept"
+    return None
 
 
 class Exchanges:
@@ -289,27 +312,47 @@ class Exchanges:
         correction: str | None = None,
         messages: JsonObject | None = None,
     ) -> Feedback:
-        """Idempotent by exchange: said again, it replaces what was said, and a correction that is
-        another one waits for a job again. It belongs to the version that answered, whatever serves
+        """Idempotent by exchange. What is left out stays as it was said before; what is said in
+        another way replaces it, and comes into sight again under a new number. A correction that is
+        another one waits for a job again. Where answers are labels, a label is one, or agrees with
+        the answer. It belongs to the version that answered, whatever serves
         now. Raises NotFound."""
         exchange = self.get(tenant, exchange_id)
         with self._database.write() as session:
             queue(session, "feedback")
             row = session.scalar(select(Feedback).where(Feedback.exchange_id == exchange_id))
-            if row is None:
-                row = Feedback(
-                    exchange_id=exchange_id,
-                    tenant=tenant,
-                    adapter=exchange.adapter,
-                    digest=exchange.digest,
-                )
-                session.add(row)
-            if row.correction != correction:
-                row.used_in_job = None
-            row.rating, row.label, row.correction = rating, label, correction
-            row.corrected = None if correction is None else True
-            row.messages = messages or exchange.messages
-        return row
+            before = row or Feedback()
+            said = {
+                "rating": before.rating if rating is None else rating,
+                "label": before.label if label is None else label,
+                "correction": before.correction if correction is None else correction,
+                "messages": messages or before.messages or exchange.messages,
+            }
+            if row is not None:
+                if all(getattr(row, name) == value for name, value in said.items()):
+                    return row
+                session.delete(row)  # the database gives numbers, so a new one needs a new row
+                session.flush()
+            changed = Feedback(
+                **said,
+                id=before.id or new_id("fb-"),
+                exchange_id=exchange_id,
+                tenant=tenant,
+                adapter=exchange.adapter,
+                digest=exchange.digest,
+                corrected=before.corrected,
+                heard=before.heard,
+            )
+            if changed.correction is not None:
+                changed.corrected = True
+            elif changed.label is not None and exchange.answer is not None:
+                adapter = session.get(Adapter, (tenant, exchange.adapter or ""))
+                if adapter is not None and adapter.has_label(changed.label):
+                    changed.corrected = changed.label.strip() != exchange.answer.strip()
+            if changed.better == before.better:
+                changed.used_in_job = before.used_in_job
+            session.add(changed)
+        return changed
 
     def corrections(self, tenant: str, adapter: str, unused: bool = True) -> list[Feedback]:
         """Corrected examples with their prompts, oldest first; only those in no job if `unused`.
@@ -321,7 +364,7 @@ class Exchanges:
             .where(
                 Feedback.tenant == tenant,
                 Feedback.adapter == adapter,
-                Feedback.correction.is_not(None),
+                Feedback.corrected.is_(True),
                 func.coalesce(Exchange.role, "") != CONTROL,
             )
         )
@@ -329,7 +372,27 @@ class Exchanges:
             query = query.where(Feedback.used_in_job.is_(None))
         with self._database.read() as session:
             rows = [*session.scalars(query.order_by(Feedback.number))]
-        return [row for row in rows if row.messages is not None]
+        return [row for row in rows if row.messages is not None and row.better is not None]
+
+    def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
+        """{why: how many} of the corrections that no training can learn from."""
+        query = (
+            select(Feedback, Exchange.role)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(
+                Feedback.tenant == tenant,
+                Feedback.adapter == adapter,
+                Feedback.corrected.is_(True),
+            )
+        )
+        with self._database.read() as session:
+            rows = session.execute(query)
+            found = [_unusable(row, role) for row, role in rows if row.better is not None]
+        return dict(Counter(why for why in found if why is not None))
+
+    def why_unusable(self, row: Feedback) -> str | None:
+        """Why no training can learn from this correction; None where one can. Raises NotFound."""
+        return _unusable(row, self.get(row.tenant, row.exchange_id).role)
 
     def mark_used(self, feedback_ids: Sequence[str], job_id: str) -> None:
         """Note which job trains on these corrections, so that the next one waits for new ones."""

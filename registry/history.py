@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, or_, select
 
 from registry.database import Database
-from registry.exchanges import Exchange, Feedback
+from registry.exchanges import CONTROL, Exchange, Feedback
 
 LOOKED_AT = 100_000
 
@@ -35,8 +35,8 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a person said of an answer: good is a rating above 0; a correction without a rating is
-    not good."""
+    """What a person said of an answer: good is a rating above 0; without one, a correction is not
+    good, and the answer's own label is."""
 
     at: float
     tenant: str
@@ -46,7 +46,10 @@ class Judgement:
 
 
 _JUDGED = or_(Feedback.rating.is_not(None), Feedback.corrected.is_not(None))
-_GOOD = func.coalesce(Feedback.rating, -1.0) > 0
+_AGREES = case((Feedback.corrected.is_(False), 1.0), else_=-1.0)
+_GOOD = func.coalesce(Feedback.rating, _AGREES) > 0
+_ITS = Feedback.exchange_id == Exchange.id
+_COUNTS = func.coalesce(Exchange.role, "").not_in((CONTROL, "shadow"))
 
 
 class History:
@@ -73,10 +76,12 @@ class History:
             return [Past(*row) for row in found][::-1]
 
     def judgements(self, since: float, tenant: str | None = None) -> list[Judgement]:
-        """What was said since a time (seconds since the epoch), oldest first."""
+        """What was said since a time (seconds since the epoch), oldest first. What the base got
+        wrong as a control is not the adapters' fault, and a shadow's answers nobody saw."""
         query = select(
             Feedback.created_at, Feedback.tenant, Feedback.adapter, Feedback.digest, _GOOD
         ).where(_JUDGED, Feedback.created_at >= since)
+        query = query.outerjoin(Exchange, _ITS).where(_COUNTS)
         if tenant is not None:
             query = query.where(Feedback.tenant == tenant)
         with self._database.read() as session:
@@ -84,10 +89,11 @@ class History:
             return [Judgement(at, who, what, by, bool(good)) for at, who, what, by, good in found]
 
     def judged(self, since: float) -> dict[str, tuple[int, int]]:
-        """{tenant: (good, judged)} of the answers that were judged since a time."""
+        """{tenant: (good, judged)} of the answers that were judged since a time; the same ones."""
         query = (
             select(Feedback.tenant, func.sum(case((_GOOD, 1), else_=0)), func.count())
-            .where(_JUDGED, Feedback.created_at >= since)
+            .outerjoin(Exchange, _ITS)
+            .where(_JUDGED, _COUNTS, Feedback.created_at >= since)
             .group_by(Feedback.tenant)
         )
         with self._database.read() as session:

@@ -31,6 +31,12 @@ class Standing:
     state_at: float
     verdict: str
     again: dict[str, Any] | None
+    requested_by: str | None = None
+
+    @property
+    def reasons(self) -> dict[str, Any]:
+        """Of `Version.reasons`, who wants it live."""
+        return {} if self.requested_by is None else {"requested_by": self.requested_by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class News:
             select(
                 Version.digest, Version.tenant, Version.adapter, Version.served_name,
                 Version.state, Version.state_at, Version.verdict, Version.certificate["again"],
+                Version.reasons["requested_by"],
             )
             .where(Version.step.is_(None))
             .order_by(Version.created_at, Version.digest)
@@ -96,7 +103,8 @@ class News:
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
             .where(
                 Feedback.adapter.is_not(None),
-                Feedback.correction.is_not(None),
+                Feedback.corrected.is_(True),
+                Feedback.correction.is_not(None) | Feedback.label.is_not(None),
                 Feedback.messages.is_not(None),
                 Feedback.used_in_job.is_(None),
                 func.coalesce(Exchange.role, "") != CONTROL,

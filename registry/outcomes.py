@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, bindparam, select, update
 
-from registry.database import Database
+from registry.database import Base, Database, queue
 from registry.exchanges import Exchange, Feedback
 
 
@@ -24,7 +25,8 @@ class Outcome:
     refused: bool | None
     rating: float | None
     """-1 (bad) … 1 (good), where a person said so."""
-    corrected: bool
+    corrected: bool | None
+    """False where a person named the label that the answer is; None where nobody said."""
     created_at: float
 
 
@@ -34,9 +36,12 @@ class Said:
     role and signals, None where it is gone."""
 
     number: int
+    id: str
     digest: str | None
     rating: float | None
-    corrected: bool
+    corrected: bool | None
+    heard: float | None
+    """The harm that it counted as when it was said in another way."""
     role: str | None
     valid: bool | None
     refused: bool | None
@@ -54,13 +59,16 @@ class Outcomes:
         self._database = database
 
     def said_since(self, number: int, tenant: str, adapter: str, limit: int = 5000) -> list[Said]:
-        """People's words with a number above `number`, in the order in which they first came."""
+        """People's words with a number above `number`, in the order in which they came, or were
+        changed."""
         query = (
             select(
                 Feedback.number,
+                Feedback.id,
                 Feedback.digest,
                 Feedback.rating,
-                func.coalesce(Feedback.corrected, False),
+                Feedback.corrected,
+                Feedback.heard,
                 Exchange.role,
                 Exchange.valid,
                 Exchange.refused,
@@ -76,6 +84,17 @@ class Outcomes:
         )
         with self._database.read() as session:
             return [Said(*tuple(row)) for row in session.execute(query).all()]
+
+    def heard(self, harms: Mapping[str, float]) -> None:
+        """Note of people's words ({id: harm from 0 to 1}) what they counted as."""
+        if not harms:
+            return
+        table = Base.metadata.tables["feedback"]
+        note = update(table).where(table.c.id == bindparam("said")).values(heard=bindparam("harm"))
+        with self._database.write() as session:
+            queue(session, "feedback")  # a word that is being changed is a new row
+            rows = [{"said": said, "harm": harm} for said, harm in harms.items()]
+            session.connection().execute(note, rows)
 
     def of(
         self,
@@ -97,7 +116,7 @@ class Outcomes:
                 Exchange.valid,
                 Exchange.refused,
                 Feedback.rating,
-                func.coalesce(Feedback.corrected, False),
+                Feedback.corrected,
                 Exchange.created_at,
             )
             .outerjoin(Feedback, and_(Feedback.exchange_id == Exchange.id))

@@ -154,6 +154,8 @@ def _schemas() -> Json:
         "rating": {"type": ["number", "null"]},
         "label": maybe,
         "correction": maybe,
+        "usable": {"type": ["boolean", "null"]},
+        "unusable_because": maybe,
     }
     listed = {
         "object": {"const": "list"},

@@ -83,7 +83,7 @@ class Desk:
         self._scribe = Scribe("feedback")
 
     async def give(self, tenant: Tenant, body: Body) -> dict[str, Any]:
-        """Keep it; the response's body. Said again, it replaces what was said.
+        """Keep it; the response's body. What is left out stays as it was said before.
 
         Raises CompletionNotFound, CompletionUnderWay, RegistryUnavailable.
         """
@@ -126,6 +126,7 @@ class Desk:
             correction=kept(body.correction),
             messages={"messages": kept(body.messages)} if body.messages else None,
         )
+        why = None if row.better is None else self._registry.exchanges.why_unusable(row)
         return {
             "id": row.id,
             "object": "feedback",
@@ -134,6 +135,8 @@ class Desk:
             "rating": row.rating,
             "label": row.label,
             "correction": row.correction,
+            "usable": None if row.better is None else why is None,
+            "unusable_because": why,
         }
 
 

@@ -213,54 +213,49 @@ class Swapper:
 
     async def _flip(self, version: Version, figures: dict[str, Any]) -> None:
         """Point every alias of the adapter at a version that is certified and claimed."""
-        aliases = self._registry.aliases
-        names = await asyncio.to_thread(aliases.of_adapter, version.tenant, version.adapter)
-        if not names:
-            names = [
-                await asyncio.to_thread(
-                    aliases.ensure, version.tenant, version.adapter, version.adapter
-                )
-            ]
-        before = {alias.name: alias.live for alias in names}
-        for alias in names:
-            await asyncio.to_thread(aliases.flip, version.tenant, alias.name, version.digest)
         seconds = max(0.0, self._clock() - float(figures["candidate_at"]))
-        await self._decide(
-            version,
-            "promote",
-            "effect-and-parity",
-            {"seconds": round(seconds, 3), "replaced": before, **figures["engines"]},
-        )
-        await asyncio.to_thread(
-            self._registry.versions.certify, version.digest, {**figures, "flip": "done"}
-        )
+        await asyncio.to_thread(self._flip_rows, version, figures, seconds)
+        self._metrics.decisions_total.labels("promote").inc()
         self._metrics.swaps_total.labels("promoted").inc()
         self._metrics.swap_seconds.observe(seconds)
         self._failed.discard(version.digest)
         _log.info("swap.promoted", version=version.served_name, tenant=version.tenant,
                   seconds=round(seconds, 2))  # fmt: skip
 
+    def _flip_rows(self, version: Version, figures: dict[str, Any], seconds: float) -> None:
+        """Aliases, receipt and the end of the intent: all of them, or none."""
+        aliases = self._registry.aliases
+        with self._registry.whole():
+            names = aliases.of_adapter(version.tenant, version.adapter) or [
+                aliases.ensure(version.tenant, version.adapter, version.adapter)
+            ]
+            before = {alias.name: alias.live for alias in names}
+            for alias in names:
+                aliases.flip(version.tenant, alias.name, version.digest)
+            evidence = {"seconds": round(seconds, 3), "replaced": before, **figures["engines"]}
+            self._record(version, "promote", "effect-and-parity", evidence)
+            self._registry.versions.certify(version.digest, {**figures, "flip": "done"})
+
     async def _reject(self, version: Version, rule: str, evidence: dict[str, Any]) -> None:
         try:
-            await asyncio.to_thread(
-                self._registry.versions.move,
-                version.digest,
-                "rejected",
-                {"rejected_because": evidence["summary"]},
-            )
+            await asyncio.to_thread(self._reject_rows, version, rule, evidence)
         except InvalidTransition:  # another swapper was faster
             return
-        await self._decide(version, "reject", rule, evidence)
+        self._metrics.decisions_total.labels("reject").inc()
         self._metrics.swaps_total.labels("rejected").inc()
         self._failed.discard(version.digest)
         _log.warning("swap.rejected", version=version.served_name, tenant=version.tenant,
                      rule=rule, why=evidence["summary"])  # fmt: skip
 
-    async def _decide(
-        self, version: Version, kind: str, rule: str, evidence: dict[str, Any]
-    ) -> None:
-        await asyncio.to_thread(
-            self._registry.decisions.record,
+    def _reject_rows(self, version: Version, rule: str, evidence: dict[str, Any]) -> None:
+        """The state and its receipt: both, or neither."""
+        reasons = {"rejected_because": evidence["summary"]}
+        with self._registry.whole():
+            self._registry.versions.move(version.digest, "rejected", reasons)
+            self._record(version, "reject", rule, evidence)
+
+    def _record(self, version: Version, kind: str, rule: str, evidence: dict[str, Any]) -> None:
+        self._registry.decisions.record(
             version.tenant,
             version.adapter,
             kind,
@@ -270,7 +265,6 @@ class Swapper:
             job_id=version.job_id,
             evidence=evidence,
         )
-        self._metrics.decisions_total.labels(kind).inc()
 
     # What is live
 

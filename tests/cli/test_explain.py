@@ -102,6 +102,10 @@ def test_a_healthy_adapter_and_then_a_broken_client(
     said = _said(switchyard)["evidence"]["dislike"]
     assert said.startswith("0.0% of answers (0% to ")
     assert said.endswith("50 words on 260 answers")
+    home_registry.exchanges.give_feedback("acme", row.id, correction="other")
+    assert _said(switchyard)["evidence"]["of no use"].startswith(
+        "1 corrections can't be trained on (1: the prompt is not kept"
+    )
     assert healthy["evidence"]["clients"] == "of late: OpenAI/Python 2.3.0 (100%)"
     _send(home_registry, questions(False, True), 60, "OpenAI/Python 3.0.0")
     controller.tick()
@@ -129,6 +133,23 @@ def test_a_wish_is_said_until_the_controller_took_it_up(
     found = _said(switchyard)
     assert (found["ruling"]["kind"], found["ruling"]["rule"]) == ("retrain", "asked")
     assert found["history"][0]["said"].endswith("asked for a retraining")
+
+
+def test_a_version_that_waits_for_a_person_is_named_with_what_to_type(
+    switchyard: Switchyard, home_registry: Registry
+) -> None:
+    controller = _live(home_registry)
+    home_registry.tenants.update("acme", auto_promote=False, rollout="direct")
+    file = home_registry.upload("acme", "more.jsonl", b"{}")
+    job = home_registry.jobs.enqueue("acme", "support", file, trigger="controller")
+    version = home_registry.versions.publish(
+        "acme", "support", "b" * 64, manifest={}, evaluation={}, verdict="promote", job_id=job.id
+    )
+    controller.tick()
+    command = f"switchyard adapter promote {version.served_name} --tenant acme"
+    assert _said(switchyard)["evidence"]["candidate"].endswith(f"`{command}`")
+    home_registry.versions.force(version.digest, "ada")
+    assert _said(switchyard)["evidence"]["candidate"].endswith("on its way to traffic")
 
 
 def test_what_is_not_there_is_named(switchyard: Switchyard, home: Home) -> None:

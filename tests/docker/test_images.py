@@ -15,6 +15,7 @@ import yaml
 
 from cli import room_settings
 from cli.home import Home
+from monitoring import configuration
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {
@@ -166,7 +167,7 @@ def test_compose_publishes_the_front_door_on_loopback_and_never_the_engine(compo
         for name, service in compose["services"].items()
         if "ports" in service
     }
-    assert published.keys() == {"router", "prometheus", "grafana"}
+    assert published.keys() == {"router", "prometheus", "alertmanager", "grafana"}
     for ports in published.values():
         assert all(port.startswith("127.0.0.1:") for port in ports)
     for network in compose["services"]["engine"]["networks"]:
@@ -213,6 +214,20 @@ def test_compose_scrapes_what_the_generated_configuration_scrapes(compose: Any) 
             assert {target.split(":")[0] for target in static["targets"]} <= compose[
                 "services"
             ].keys()
+
+
+def test_compose_tells_the_platform_of_alerts_that_a_retraining_may_mend(compose: Any) -> None:
+    configs, services = compose["configs"], compose["services"]
+    ours = yaml.safe_load(configs["alertmanager"]["content"])
+    assert ours == configuration.alertmanager("http://router:8084/v1/alerts")
+    mounted = {one["target"]: one["source"] for one in services["alertmanager"]["configs"]}
+    key = f"/etc/alertmanager/{configuration.KEY_FILE}"
+    assert configs[mounted[key]]["content"] == "${SWITCHYARD_ROUTER_ADMIN_KEY:-none}"
+    assert {*services["alertmanager"]["networks"]} & {*services["router"]["networks"]}
+    prometheus = yaml.safe_load(configs["prometheus"]["content"])
+    [told] = prometheus["alerting"]["alertmanagers"]
+    assert told["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    assert {*services["alertmanager"]["networks"]} & {*services["prometheus"]["networks"]}
 
 
 def test_compose_mounts_files_that_there_are(compose: Any) -> None:

@@ -32,7 +32,9 @@ def manifests() -> list[dict[str, Any]]:
 
 def test_the_charts_copies_are_what_code_writes() -> None:
     written = {
-        name: text for name, text in configuration.files().items() if name != "prometheus.yml"
+        name: text
+        for name, text in configuration.files().items()
+        if name not in ("prometheus.yml", "alertmanager.yml")
     }
     copies = CHART / "monitoring"
     found = {
@@ -48,6 +50,12 @@ def test_the_operators_rules_are_the_rules(manifests: list[dict[str, Any]]) -> N
     assert rule["apiVersion"] == "monitoring.coreos.com/v1"
     assert rule["metadata"]["labels"]["release"] == "prometheus", "or no Prometheus selects it"
     assert rule["spec"] == rules.document()
+
+
+def test_alerts_link_to_the_runbook_that_the_release_names() -> None:
+    page = "https://wiki.example/switchyard"
+    values = {"prometheusRule": {"enabled": True, "runbook": page}}
+    assert find(render(values), "PrometheusRule", "")["spec"] == rules.document(runbook=page)
 
 
 def test_promtool_takes_the_operators_rules(

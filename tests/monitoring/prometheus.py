@@ -1,4 +1,5 @@
-"""Real Prometheus and promtool for tests (Debian package `prometheus`)."""
+"""Real Prometheus, Alertmanager and their tools for tests (Debian packages `prometheus` and
+`prometheus-alertmanager`)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ from typing import Any
 
 import pytest
 
-HOW = "not installed: `apt-get install -y --no-install-recommends prometheus` brings it"
+HOW = (
+    "not installed: `apt-get install -y --no-install-recommends prometheus prometheus-alertmanager`"
+    " brings it"
+)
 
 
 def program(name: str) -> str:

@@ -115,6 +115,8 @@ NAMES = {"a" * 64: "support@aaaaaaaaaaaa", "b" * 64: "support@bbbbbbbbbbbb"}
          "messages are built in a new way: it stayed so"),
         ("hold", {"rule": "rollout-pipeline-changed", "evidence": {"reason": "no user text"}},
          "support@bbbbbbbbbbbb goes no further meanwhile: no user text"),
+        ("hold", {"rule": "waiting-for-approval", "evidence": {"reason": "no harm"}},
+         "support@bbbbbbbbbbbb may go live, and waits for a person's word: no harm"),
         ("watch", {"rule": "accepted", "evidence": {"reason": "ada asked for it"}},
          "traffic and answers as they are count as usual from here: ada asked for it"),
         ("ask", {"by": "ada", "rule": "accept"},

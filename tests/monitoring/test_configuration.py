@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from monitoring import configuration, rules
 from monitoring.metrics import Metrics
@@ -39,6 +40,7 @@ def test_writing_makes_every_file(tmp_path: Path) -> None:
     assert {path.relative_to(tmp_path / "new").as_posix() for path in written} == {
         "prometheus.yml",
         "rules.yml",
+        "alertmanager.yml",
         "dashboards/operator.json",
         "dashboards/retraining.json",
         "dashboards/tenant.json",
@@ -89,6 +91,16 @@ def test_every_dashboard_marks_the_moments_at_which_versions_went_live() -> None
             assert "switchyard_version_live_timestamp_seconds" in marks["expr"]
             assert marks["useValueForTime"] == "on", "else it marks when it looked"
             assert ('tenant="$tenant"' in marks["expr"]) == (name == "dashboards/tenant.json")
+
+
+def test_alerts_link_to_the_runbook_wherever_it_is() -> None:
+    def links(text: str) -> set[str]:
+        alerts = yaml.safe_load(text)["groups"][-1]["rules"]
+        return {rule["annotations"]["runbook_url"].partition("#")[0] for rule in alerts}
+
+    assert links(configuration.files()["rules.yml"]) == {"docs/runbook.md"}
+    page = "https://wiki.example/switchyard"
+    assert links(configuration.files(runbook=page)["rules.yml"]) == {page}
 
 
 def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:

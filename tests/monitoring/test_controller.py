@@ -78,8 +78,8 @@ def test_what_a_person_accepts_is_usual_from_then_on(scene: Scene) -> None:
     scene.controller = scene.new_controller()
     scene.controller.tick()
     assert scene.gauge("drift_active", tenant="acme") == 0, "it is ordinary now"
-    words = "где мой заказ когда придёт не работает почему счёт оплата вернуть деньги".split()
-    new = itertools.islice(itertools.permutations(words, 4), 0, 4000, 50)
+    words = ("где", "мой", "заказ", "когда", "придёт", "не работает", "почему", "счёт", "деньги")
+    new = itertools.islice(itertools.permutations(words, 4), 0, 3000, 37)
     scene.send([sketch(prompt(" ".join(some))) for some in new])
     scene.controller.tick()
     rules = [receipt.rule for receipt in scene.receipts("watch")]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from monitoring import harms
 from monitoring.powered import Powered
 from registry import Registry
 from registry.exchanges import Exchange
@@ -159,3 +160,30 @@ def test_the_controller_shows_it_and_its_receipts_and_explanations_hold_it(
     disliked = receipt.evidence["disliked"]
     assert disliked["words"] == 51, "what was said of its time on trial does not count"
     assert disliked["answers"] == 100
+
+
+def test_a_word_that_is_changed_counts_again_only_if_it_says_the_opposite(
+    sqlite_registry: Registry,
+) -> None:
+    scene = Scene(sqlite_registry)
+    scene.controller.tick()
+    given = Exchange(
+        id="chatcmpl-x", tenant="acme", adapter="support", digest="a" * 64, served="adapter",
+        role="live", status=200, latency_ms=5.0,
+    )  # fmt: skip
+    scene.registry.exchanges.add([given])
+    heard: list[tuple[int, float | None]] = []
+    for said in ({"rating": 1.0}, {"correction": "other"}, {"rating": -1.0}, {"rating": -1.0}):
+        scene.registry.exchanges.give_feedback("acme", "chatcmpl-x", **said)
+        scene.controller.tick()
+        found = scene.controller._watchers["acme", "support"].powered.estimate()
+        heard.append((found.words, found.share))
+    (_, praise), (_, blame), *_ = heard
+    assert [words for words, _ in heard] == [1, 2, 2, 2]
+    assert praise is not None and blame is not None and praise < blame
+
+
+def test_a_label_that_is_the_answers_own_says_that_it_is_right() -> None:
+    assert harms.of_feedback(None, False) == [(harms.DISLIKED, 0.0)]
+    assert harms.of_feedback(-1.0, False) == [(harms.DISLIKED, 1.0)]
+    assert harms.of_feedback(None, None) == []

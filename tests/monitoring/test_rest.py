@@ -102,8 +102,13 @@ def test_a_wish_keeps_an_adapter_awake_until_it_is_done(scene: Scene) -> None:
     scene.controller.tick()
     scene.correct(6)
     wish = scene.registry.decisions.record
-    wish("acme", "support", "ask", "asked for", by="kim", at=scene.clock())
+    wish("acme", "support", "ask", "asked", by="kim", at=scene.clock())
     scene.controller.tick()
     assert len(scene.receipts("retrain")) == 1
+    assert _looks(scene)
+    assert _looks(scene), "what comes of it is to be told"
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    scene.registry.jobs.cancel(job.id)
     scene.controller.tick()
+    assert scene.receipts("retrain")[0].realised == {"outcome": "job-cancelled", "code": None}
     assert not _looks(scene)

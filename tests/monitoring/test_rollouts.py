@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from monitoring.metrics import Metrics
-from monitoring.rollouts import Rollouts, is_staged
+from monitoring.rollouts import Rollouts, is_staged, waits
 from monitoring.settings import ControllerSettings
 from registry import Registry
 from registry.aliases import Alias
@@ -203,10 +203,9 @@ def test_what_a_person_corrected_counts_against_a_version(stage: Stage) -> None:
     "otherwise",
     [
         lambda registry: registry.tenants.update("acme", rollout="direct"),
-        lambda registry: registry.tenants.update("acme", auto_promote=False),
         lambda registry: registry.versions.force(NEW, "ada"),
     ],
-    ids=["direct", "a person must approve", "a person approved"],
+    ids=["direct", "a person approved"],
 )
 def test_what_is_not_the_loops_to_bring_in_is_left_alone(
     stage: Stage, otherwise: Callable[[Registry], object]
@@ -214,6 +213,55 @@ def test_what_is_not_the_loops_to_bring_in_is_left_alone(
     otherwise(stage.registry)
     stage.attend()
     assert stage.receipts() == []
+    assert stage.state == "candidate"
+
+
+def test_where_a_person_must_approve_it_goes_as_far_as_that_and_waits(stage: Stage) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False)
+    _to(stage, 0.5)
+    stage.both(100)
+    for _ in range(3):
+        stage.attend()
+    assert (stage.alias.live, stage.alias.canary) == (OLD, NEW)
+    hold = stage.receipts()[-1]
+    assert (hold.kind, hold.rule) == ("hold", "waiting-for-approval")
+    assert hold.evidence["harm"]["invalid"]["challenger"] == 0.0
+    assert [d.kind for d in stage.receipts()].count("hold") == 1
+    version = stage.registry.versions.get(NEW)
+    receipts = stage.registry.decisions.all("acme", "support")
+    assert waits(version, receipts)
+    asked = stage.registry.versions.force(NEW, "ada")
+    assert not waits(asked, receipts), "the swapper has it now"
+
+
+def test_who_takes_a_waiting_versions_traffic_away_has_said_no(stage: Stage) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False)
+    _to(stage, 0.5)
+    stage.both(100)
+    stage.attend()
+    stage.registry.aliases.update("acme", "support", canary=None)
+    stage.attend()
+    assert stage.state == "rejected"
+    assert stage.receipts()[-1].rule == "declined"
+
+
+def test_harm_stops_what_waits_for_a_person(stage: Stage) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False)
+    _to(stage, 0.5)
+    stage.both(100)
+    stage.attend()
+    stage.both(100, valid=False)
+    stage.attend()
+    assert stage.state == "rejected"
+    assert not waits(stage.registry.versions.get(NEW), stage.receipts()[::-1])
+
+
+def test_a_direct_rollout_waits_for_a_person_from_the_start(stage: Stage) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False, rollout="direct")
+    for _ in range(2):
+        stage.attend()
+    (hold,) = stage.receipts()
+    assert (hold.kind, hold.rule) == ("hold", "waiting-for-approval")
     assert stage.state == "candidate"
 
 

@@ -53,6 +53,7 @@ HEALTHY = {
     'switchyard_pipeline_changed{tenant="acme"}': "0x2000",
     'switchyard_artifact_changed{tenant="acme"}': "0x2000",
     'switchyard_quality_down{tenant="acme"}': "0x2000",
+    'switchyard_rollouts_waiting{tenant="acme"}': "0x2000",
     'switchyard_adapter_stopped_helping{tenant="acme"}': "0x2000",
     'switchyard_jobs{state="queued"}': "0x2000",
     'switchyard_jobs{state="running"}': "0x2000",
@@ -295,6 +296,16 @@ CASES = [
         {},
     ),
     Case(
+        "a version waits for a person",
+        {'switchyard_rollouts_waiting{tenant="acme"}': "0x50 1x1000"},
+        {"SwitchyardRolloutWaiting": 1},
+    ),
+    Case(
+        "a version that a person promoted",
+        {'switchyard_rollouts_waiting{tenant="acme"}': "1x50 0x1000"},
+        {},
+    ),
+    Case(
         "jobs wait and none runs",
         {'switchyard_jobs{state="queued"}': "2x1000"},
         {"SwitchyardJobsWait": 1},
@@ -451,6 +462,11 @@ def test_every_alert_has_a_case_in_which_its_series_move_and_it_keeps_still() ->
         )
     ]
     assert loud == []
+
+
+def test_every_series_that_alerts_ask_for_is_there_where_all_is_well() -> None:
+    asked = {metric for alert in rules.alerts() for metric in _metrics(alert.expr)}
+    assert asked <= _names(HEALTHY), "else no case takes it away"
 
 
 def test_every_alert_has_a_case_for_each_of_its_series_being_missing() -> None:

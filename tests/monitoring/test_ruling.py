@@ -88,9 +88,7 @@ def test_worse_answers_to_the_same_questions_roll_a_fresh_version_back() -> None
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change", [{"drift": True}, {"can_go_back": False}, {"auto_promote": False}]
-)
+@pytest.mark.parametrize("change", [{"drift": True}, {"can_go_back": False}])
 def test_worse_answers_to_other_questions_or_of_an_old_version_do_not(
     change: dict[str, Any],
 ) -> None:

@@ -45,6 +45,18 @@ def test_the_live_version_shows_since_when_and_the_one_before_is_gone(scene: Sce
     assert scene.gauge("version_live_timestamp_seconds", **labels) == second.state_at
 
 
+def test_what_waits_for_a_person_is_counted_until_somebody_says_yes(scene: Scene) -> None:
+    scene.registry.tenants.update("acme", auto_promote=False, rollout="direct")
+    file = scene.registry.upload("acme", "more.jsonl", b"{}")
+    job = scene.registry.jobs.enqueue("acme", "support", file, trigger="controller")
+    scene.finish(job, "b" * 64)
+    scene.controller.tick()
+    assert scene.gauge("rollouts_waiting", tenant="acme") == 1
+    scene.registry.versions.force("b" * 64, "ada")
+    scene.controller.tick()
+    assert scene.gauge("rollouts_waiting", tenant="acme") == 0
+
+
 def test_quality_has_an_interval_and_is_absent_while_nobody_judged(scene: Scene) -> None:
     scene.clock.now = 1_000.0
     scene.controller.tick()

@@ -99,13 +99,31 @@ def test_a_reader_that_follows_many_writers_misses_nothing(served: Registry) -> 
     assert len({*seen}) == 120
 
 
-def test_feedback_said_again_replaces_what_was_said(served: Registry) -> None:
-    served.exchanges.add([make_exchange(1, text="Where is my parcel?")])
-    first = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0, label="wrong")
-    again = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction="delivery")
+def test_feedback_said_again_adds_to_what_was_said(served: Registry) -> None:
+    served.exchanges.add([make_exchange(n, text="Where is my parcel?") for n in (1, 2)])
+    give = served.exchanges.give_feedback
+    first = give("acme", "chatcmpl-acme-1", rating=-1.0, label="wrong")
+    give("acme", "chatcmpl-acme-2", rating=1.0)
+    again = give("acme", "chatcmpl-acme-1", correction="delivery")
     assert again.id == first.id
-    assert (again.rating, again.label, again.correction) == (None, None, "delivery")
+    assert (again.rating, again.label, again.correction) == (-1.0, "wrong", "delivery")
+    third = give("acme", "chatcmpl-acme-1", rating=-0.5)
+    assert (third.rating, third.label, third.correction) == (-0.5, "wrong", "delivery")
     assert len(served.exchanges.corrections("acme", "tickets")) == 1
+
+
+def test_what_is_changed_comes_into_sight_again_and_what_is_not_does_not(served: Registry) -> None:
+    served.exchanges.add([make_exchange(n) for n in (1, 2)])
+    give = served.exchanges.give_feedback
+    first = give("acme", "chatcmpl-acme-1", rating=-1.0)
+    other = give("acme", "chatcmpl-acme-2", rating=-1.0)
+    same = give("acme", "chatcmpl-acme-1", rating=-1.0)
+    assert (same.number, same.created_at) == (first.number, first.created_at)
+    changed = give("acme", "chatcmpl-acme-1", correction="delivery")
+    assert changed.number > other.number and changed.id == first.id
+    assert give("acme", "chatcmpl-acme-1", correction="delivery").number == changed.number
+    [said] = served.outcomes.said_since(other.number, "acme", "tickets")
+    assert (said.rating, said.corrected) == (-1.0, True)
 
 
 def test_feedback_from_many_at_once_is_one_row(served: Registry) -> None:
@@ -154,6 +172,44 @@ def test_a_correction_without_its_prompt_is_no_example(served: Registry) -> None
         )
     [row] = served.exchanges.corrections("acme", "tickets")
     assert (row.exchange_id, row.messages) == ("chatcmpl-acme-1", prompt)
+
+
+def test_corrections_that_no_training_can_learn_from_say_why(served: Registry) -> None:
+    rows = [make_exchange(n, text="Where is my parcel?" if n else None) for n in range(4)]
+    rows[1].role = "control"
+    rows[2].adapter = None
+    served.exchanges.add(rows)
+    give = served.exchanges.give_feedback
+    said = [give("acme", f"chatcmpl-acme-{n}", correction="delivery") for n in range(4)]
+    whys = [served.exchanges.why_unusable(row) for row in said]
+    assert [bool(why) for why in whys] == [True, True, True, False]
+    assert "'messages'" in str(whys[0]) and "control" in str(whys[1])
+    assert served.exchanges.unusable("acme", "tickets") == {whys[0]: 1, whys[1]: 1}
+    [row] = served.exchanges.corrections("acme", "tickets")
+    assert row.id == said[3].id
+
+
+def test_where_answers_are_labels_a_label_is_a_correction_or_agrees(served: Registry) -> None:
+    kinds = {"tickets": {"labels": ["billing", "delivery"]}, "letters": {"kind": "text"}}
+    for name, answers in kinds.items():
+        served.adapters.create("acme", name, "switchyard-tiny", answers=answers)
+    rows = [make_exchange(n, text=f"Ticket {n}") for n in range(5)]  # answered "billing"
+    rows[3].adapter = "letters"
+    rows[4].answer = None
+    served.exchanges.add(rows)
+    for n, label in enumerate(["billing", " delivery", "wrong", "delivery", "delivery"]):
+        served.exchanges.give_feedback("acme", f"chatcmpl-acme-{n}", label=label)
+    said = served.outcomes.said_since(0, "acme", "tickets")
+    assert [word.corrected for word in said] == [False, True, None, None]
+    [row] = served.exchanges.corrections("acme", "tickets")
+    assert (row.exchange_id, row.better) == ("chatcmpl-acme-1", "delivery")
+    assert served.exchanges.corrections("acme", "letters") == []
+    assert served.history.judged(0.0) == {"acme": (1, 2)}
+    served.exchanges.mark_used([row.id], "ftjob-1")
+    again = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0)
+    assert (again.better, again.used_in_job) == ("delivery", "ftjob-1")
+    agreed = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", label="billing")
+    assert (agreed.corrected, agreed.better) == (False, None)
 
 
 def test_corrections_are_used_by_one_job(served: Registry) -> None:

@@ -49,6 +49,15 @@ def test_a_correction_without_a_rating_says_that_the_answer_was_not_good(
     assert registry.history.judgements(0.0, "lex") == []
 
 
+def test_what_people_say_of_a_control_is_no_judgement_of_the_adapter(registry: Registry) -> None:
+    registry.tenants.create("acme")
+    for name, role in (("own", "live"), ("control", "control"), ("copy", "shadow")):
+        _serve(registry, "acme", name, role=role)
+        registry.exchanges.give_feedback("acme", name, rating=1.0 if name == "own" else -1.0)
+    assert registry.history.judged(0.0) == {"acme": (1, 1)}
+    assert [one.good for one in registry.history.judgements(0.0)] == [True]
+
+
 def test_receipts_are_counted_by_tenant_and_kind(registry: Registry) -> None:
     registry.tenants.create("acme")
     for kind in ("hold", "hold", "promote"):

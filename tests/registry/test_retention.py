@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from registry import Registry
+from registry.database import Database
 from registry.errors import NotFound
+from registry.exchanges import Exchange
 from registry.retention import Forgotten
 from tests.registry.making import make_exchange
 
@@ -70,6 +76,31 @@ def test_a_tenants_exchanges_and_feedback_can_be_deleted(served: Registry) -> No
     assert served.exchanges.since(0, tenant="acme") == []
     assert len(served.exchanges.since(0)) == with_text(served, "lex") == 10
     assert served.exchanges.corrections("acme", "tickets") == []
+
+
+@pytest.mark.parametrize("text_only", [False, True])
+def test_a_deletion_goes_in_steps_so_that_others_may_write_meanwhile(
+    served: Registry, monkeypatch: pytest.MonkeyPatch, text_only: bool
+) -> None:
+    for number in range(3):
+        served.exchanges.give_feedback("acme", f"chatcmpl-acme-{number}", correction="billing")
+    left: list[int] = []
+    write = Database.write
+
+    @contextmanager
+    def watched(database: Database) -> Iterator[Session]:
+        with write(database) as session:
+            yield session
+        with database.read() as session:
+            left.append(session.scalar(remaining) or 0)
+
+    there = Exchange.answer.is_not(None) if text_only else Exchange.id.is_not(None)
+    remaining = select(func.count()).where(there, Exchange.tenant == "acme")
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", watched)
+        assert served.retention.forget("acme", text_only=text_only, at_once=4) == Forgotten(10, 3)
+    assert left == [6, 2, 0, 0]
+    assert with_text(served, "lex") == 10
 
 
 def test_who_follows_misses_nothing_after_a_deletion(served: Registry) -> None:

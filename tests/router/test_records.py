@@ -69,6 +69,22 @@ async def test_feedback_comes_back_as_a_correction(router: Running, world: World
     assert row.messages == {"messages": HELLO}
 
 
+async def test_a_correction_without_its_prompt_is_told_to_be_of_no_use(router: Running) -> None:
+    """`lex` keeps no text: nothing else would say that its corrections never count."""
+    async with router.client("lex") as client:
+        answer = await client.chat.completions.create(model="clauses", messages=HELLO)
+
+        async def give(**said: Any) -> dict[str, Any]:
+            body = {"completion_id": answer.id, **said}
+            return await client.post("/feedback", body=body, cast_to=dict[str, Any])
+
+        rated, corrected = await give(rating=-1), await give(correction="void")
+        sent = await give(correction="void", messages=HELLO)
+    assert (rated["usable"], rated["unusable_because"]) == (None, None)
+    assert corrected["usable"] is False and "'messages'" in corrected["unusable_because"]
+    assert (sent["usable"], sent["unusable_because"]) == (True, None)
+
+
 async def test_feedback_can_be_given_as_soon_as_a_streams_end_was_seen(
     world: World, engine: FakeEngine
 ) -> None:

@@ -475,7 +475,29 @@ async def test_a_swapper_killed_at_any_step_is_carried_on(
 
         assert (scene.state(version), scene.live()) == ("live", version.digest)
         assert scene.registry.versions.get(version.digest).certificate["flip"] == "done"
+        assert _receipts(scene, version) == ["promote"]
         await other.shutdown()
+
+
+@pytest.mark.parametrize("step", ["versions.move", "decisions.record"])
+async def test_a_swapper_killed_as_it_rejects_leaves_one_receipt(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    for after in (False, True):
+        version = scene.candidate(verdict="reject")
+        noun, verb = step.split(".")
+        with monkeypatch.context() as patch:
+            target = getattr(scene.registry, noun)
+            patch.setattr(target, verb, _dying(getattr(target, verb), after))
+            with pytest.raises(Killed):
+                await scene.swapper.tick()
+        await scene.swapper.tick()
+        assert scene.state(version) == "rejected"
+        assert _receipts(scene, version) == ["reject"]
+
+
+def _receipts(scene: Scene, version: Version) -> list[str]:
+    return [d.kind for d in scene.registry.decisions.all("acme") if d.digest == version.digest]
 
 
 class Killed(BaseException):
