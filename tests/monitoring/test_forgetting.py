@@ -64,7 +64,7 @@ def test_texts_of_feedback_go_and_what_they_say_of_answers_stays(
     forgetful.tick()
     assert sqlite_registry.exchanges.corrections("acme", "tickets", unused=False) == []
     outcomes = sqlite_registry.outcomes.of("acme", "tickets", since=0.0)
-    assert [outcome.corrected for outcome in outcomes] == [True, True, False]
+    assert [outcome.corrected for outcome in outcomes] == [True, True, None]
     assert sqlite_registry.history.judged(0.0) == {"acme": (0, 2)}
 
 
