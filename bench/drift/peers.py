@@ -113,9 +113,11 @@ def mmd(
     scale = np.maximum(usual.std(axis=0), 0.02) * np.sqrt(12)  # twelve descriptors weigh as one
     scale[:MEANING] = 1.0
     numbers = (sketches / scale).astype(np.float32)
+    window = int(name.split("-")[1])
+    # Its own thresholds aren't used, and a longer window can't be given one for a short run.
     test = MMDDriftOnline(
-        numbers[reference], ert=20.0, window_size=int(name.split("-")[1]), backend="pytorch",
-        n_bootstraps=200, verbose=False,
+        numbers[reference], ert=max(20.0, 2.0 * window), window_size=window, backend="pytorch",
+        n_bootstraps=200 if window < 50 else 1000, verbose=False,
     )  # fmt: skip
     for number, row in enumerate(numbers[later]):
         yield number, test.score(row)
