@@ -32,6 +32,7 @@ from registry.decisions import Decision
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
+_WEEK_S = 7 * 86_400.0
 
 
 class Controller:
@@ -167,12 +168,17 @@ class Controller:
 
     def _spend(self, proposals: list[Proposal]) -> None:
         """Begin the retrainings that are worth most, as many as the budget has room for."""
+        if not proposals:
+            return
         active = self._registry.jobs.all(active=True)
         room = self._settings.jobs_at_once - sum(job.trigger == "controller" for job in active)
+        spent = self._spent()
         for proposal in sorted(proposals, key=lambda p: -p.worth):
             watcher = proposal.watcher
             try:
-                if room > 0:
+                if spent is not None:
+                    self._retraining.hold(watcher, "budget", spent)
+                elif room > 0:
                     self._retraining.go(proposal)
                     room -= 1
                 else:
@@ -182,6 +188,16 @@ class Controller:
                     )
             except Exception:
                 self._skip(watcher.tenant, watcher.adapter)
+
+    def _spent(self) -> str | None:
+        """Why the week's hours of training are used up; None while some are left."""
+        most, now = self._settings.train_hours_per_week, self._clock()
+        if most == 0:
+            return None
+        hours = self._registry.news.trained_s(now - _WEEK_S, now) / 3600
+        if hours < most:
+            return None
+        return f"retrainings took {hours:.1f} hours in seven days, and {most:g} are the most"
 
     def _skip(self, tenant: str, adapter: str) -> None:
         """Until the next tick, and then from what the registry holds: what was not kept is not

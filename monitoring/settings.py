@@ -45,6 +45,9 @@ class ControllerSettings:
     """Age at which a version is trained again with the corrections there are; 0: never."""
     jobs_at_once: int = field(default=2, metadata={"range": (1, 1000)})
     """Retrainings under way at once, over all tenants; those worth most go first."""
+    train_hours_per_week: float = field(default=0.0, metadata={"range": (0, 1_000_000)})
+    """Hours that retrainings may take in any seven days, over all tenants; 0: as many as it takes.
+    One that has begun is not broken off."""
     rollout_shadow: int = field(default=50, metadata={"range": (0, 100_000)})
     """Copies of requests that a retrained version answers before any client sees it; 0: none."""
     rollout_shadow_share: float = field(default=0.2, metadata={"range": (0.001, 1)})

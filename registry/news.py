@@ -12,6 +12,7 @@ from sqlalchemy import case, func, select
 from registry.database import Database
 from registry.decisions import Decision
 from registry.exchanges import CONTROL, Exchange, Feedback
+from registry.job import Job
 from registry.versions import Version
 
 Names = tuple[str, str]
@@ -136,6 +137,20 @@ class News:
         query = select(Decision).where(Decision.kind == "retrain", Decision.realised.is_(None))
         with self._database.read() as session:
             return [*session.scalars(query)]
+
+    def trained_s(self, since: float, until: float) -> float:
+        """Seconds that the controller's jobs have trained between two times; one that is still
+        running counts up to `until`."""
+        query = select(Job.started_at, Job.finished_at).where(
+            Job.trigger == "controller",
+            Job.started_at.is_not(None),
+            func.coalesce(Job.finished_at, until) > since,
+        )
+        with self._database.read() as session:
+            spans = session.execute(query).all()
+        return sum(
+            max(min(end or until, until) - max(begun or since, since), 0.0) for begun, end in spans
+        )
 
     def gains(self) -> list[Gain]:
         """Of the retrainings whose receipts say both, newest first."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tempfile
 import time
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +30,27 @@ class Seen:
     many: list[Whole] = field(default_factory=list)
     streams: list[Streams] = field(default_factory=list)
     rss_mib: list[float] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)
+    """Of ours: shares of the exchanges at many connections that were recorded."""
+
+    def _dropped(self) -> float:
+        if self.target.metrics is None:
+            return 0.0
+        with urllib.request.urlopen(self.target.metrics) as answer:
+            text = answer.read().decode()
+        found = re.search(r"^switchyard_exchanges_dropped_total (\S+)$", text, re.M)
+        return float(found[1]) if found else 0.0
 
     def measure(self, seconds: float) -> None:
         """One round."""
         url, keys, model = self.target.url, self.target.keys, self.target.model
         whole(url, keys, model, 16, 1)
         self.alone.append(whole(url, keys, model, 1, seconds))
+        dropped = self._dropped()
         self.many.append(whole(url, keys, model, CONNECTIONS, seconds))
+        if self.target.metrics is not None:
+            asked = self.many[-1].requests
+            self.written.append(1 - (self._dropped() - dropped) / max(asked, 1))
         self.streams.append(streams(url, keys, model, STREAMS_AT_ONCE, STREAMS))
         child = self.target.child
         self.rss_mib.append(child.rss_mib() if child is not None else 0.0)
@@ -110,7 +126,7 @@ def _report(seen: Sequence[Seen], access_log: bool) -> Report:
     others = [name for name in (UNWATCHED, "litellm", "vllm-router") if name in by_name]
     columns += [f"÷ {name}" for name in others]
     columns += [f"p99 at {CONNECTIONS}", "p50 at 1", "p99 at 1", "streams/s", "first p50",
-                "failed", "RSS MiB"]  # fmt: skip
+                "failed", "RSS MiB", "written"]  # fmt: skip
     log = "on" if access_log else "off"
     where = f"{WHERE}; ours: {TENANTS} tenants with keys, limits and records, access log {log}"
     report = Report("router: one engine without a model behind each", where, tuple(columns))
@@ -128,12 +144,14 @@ def _report(seen: Sequence[Seen], access_log: bool) -> Report:
             f"{middle([s.first_p50_ms for s in each.streams]):.1f} ms",
             str(each.failed()),
             f"{max(each.rss_mib):.0f}" if each.target.child else "–",
+            f"{middle(each.written):.0%}" if each.written else "–",
         )
         report.figures[each.target.name] = {
             "alone": [dataclasses.asdict(w) for w in each.alone],
             "many": [dataclasses.asdict(w) for w in each.many],
             "streams": [dataclasses.asdict(s) for s in each.streams],
             "rss_mib": each.rss_mib,
+            "written": each.written,
         }
     _judge(report, by_name)
     return report

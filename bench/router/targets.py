@@ -39,6 +39,8 @@ class Target:
     keys: tuple[str, ...]
     model: str
     child: Child | None
+    metrics: str | None = None
+    """Where ours shows its own."""
 
 
 @contextmanager
@@ -128,7 +130,8 @@ def ours(
         ),
         core=ROUTER_CORE,
     )
-    return Target(called, f"http://127.0.0.1:{port}", tuple(keys), ALIAS, child)
+    metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+    return Target(called, f"http://127.0.0.1:{port}", tuple(keys), ALIAS, child, metrics)
 
 
 def vllm_router(folder: Path, backend: str, peers_folder: Path) -> Target:
