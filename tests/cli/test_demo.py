@@ -52,7 +52,7 @@ def test_a_check_that_fails_is_kept_and_the_story_goes_on() -> None:
     assert set(figures["seconds"]) == {"accuracy", "outage"}
 
 
-def test_an_answer_must_name_a_version_that_was_live_when_it_was_asked_for(
+def test_an_answer_must_name_a_version_that_was_live_while_it_was_asked_for(
     sqlite_registry: Registry,
 ) -> None:
     make_adapter(sqlite_registry)
@@ -67,6 +67,7 @@ def test_an_answer_must_name_a_version_that_was_live_when_it_was_asked_for(
     assert late(reply(5.0, old.served_name), reply(11.0, new.served_name)) == 0
     assert late(reply(15.0, old.served_name)) == 0, "live until it is retired"
     assert late(reply(5.0, new.served_name)) == 1, "not live yet"
+    assert late(reply(9.8, new.served_name, ended=10.0)) == 0, "live before it was answered"
     assert late(reply(21.0, old.served_name)) == 1, "retired"
     assert late(reply(11.0, "base")) == 1
     assert late(reply(21.0, old.served_name, status=503)) == 0, "a failure is counted elsewhere"
