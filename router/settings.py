@@ -104,7 +104,7 @@ class RouterSettings:
     record_interval_s: float = field(default=0.25, metadata=_SECONDS)
     records_per_second: float = field(default=500.0, metadata={"range": (1, 1_000_000)})
     """Exchanges written at most; those beyond are dropped and counted."""
-    record_share: float = field(default=0.02, metadata={"range": (0.0, 1)})
+    record_share: float = field(default=0.01, metadata={"range": (0.0, 1)})
     """Of a core, what writing them may take while the process has no time to spare."""
     sketches_per_second: float = field(default=100.0, metadata={"range": (1, 1_000_000)})
     """Prompts sketched for drift at most, for each tenant; a sketch costs as much as a request."""
