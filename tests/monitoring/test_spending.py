@@ -29,6 +29,16 @@ def _trained(registry: Registry, begun: float | None, ended: float | None, by: s
         )
 
 
+def _drift(scene: Scene) -> None:
+    """Until a retraining is wanted."""
+    scene.controller.tick()
+    scene.send(stream(1, 160))
+    scene.controller.tick()
+    scene.send(stream(2, 150, share=0.8))
+    scene.correct(6)
+    scene.controller.tick()
+
+
 def test_hours_count_within_the_time_and_of_the_controllers_jobs_alone(
     sqlite_registry: Registry,
 ) -> None:
@@ -52,12 +62,7 @@ def test_when_the_weeks_hours_are_used_up_a_retraining_waits_until_some_are_left
     scene = Scene(sqlite_registry, replace(SETTINGS, train_hours_per_week=2.0))
     now = scene.clock.now = 100 * DAY
     _trained(sqlite_registry, now - 3 * HOUR, now - HOUR, "controller")
-    scene.controller.tick()
-    scene.send(stream(1, 160))
-    scene.controller.tick()
-    scene.send(stream(2, 150, share=0.8))
-    scene.correct(6)
-    scene.controller.tick()
+    _drift(scene)
     (hold,) = scene.receipts("hold")
     assert hold.rule == "budget"
     assert hold.evidence["reason"] == (
@@ -76,10 +81,5 @@ def test_within_the_hours_nothing_waits(sqlite_registry: Registry, hours: float)
     scene = Scene(sqlite_registry, replace(SETTINGS, train_hours_per_week=hours))
     now = scene.clock.now = 100 * DAY
     _trained(sqlite_registry, now - 3 * HOUR, now - HOUR, "controller")
-    scene.controller.tick()
-    scene.send(stream(1, 160))
-    scene.controller.tick()
-    scene.send(stream(2, 150, share=0.8))
-    scene.correct(6)
-    scene.controller.tick()
+    _drift(scene)
     assert len(scene.receipts("retrain")) == 1
