@@ -11,6 +11,7 @@ tenant or the adapter, and what the last of them seemed to show is taken back.
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from typing import Any
 from zipfile import BadZipFile
 
@@ -18,6 +19,7 @@ import structlog
 
 from monitoring import harms
 from monitoring.advantage import ADAPTER, BASE, Advantage
+from monitoring.budget import Purse
 from monitoring.control import Control, joined, parted
 from monitoring.drift import Detector
 from monitoring.failing import Failing
@@ -306,10 +308,9 @@ class Watcher:
         self.powered = Powered(len(harms.SIGNS), row.state.get("powered"))
         kept = row.state.get("advantage")
         self.advantage = Advantage(self._settings.quality_margin, kept)
+        kept = row.state.get("detector", {})
         try:
-            self.detector = Detector.load(
-                self._settings.drift, row.state.get("detector", {}), row.arrays or b""
-            )
+            self.detector = Detector.load(self._settings.drift, kept, row.arrays or b"")
         except (ValueError, KeyError, EOFError, BadZipFile) as error:
             log.warning(
                 "drift state not readable: taking a new reference",
@@ -317,6 +318,11 @@ class Watcher:
                 adapter=self.adapter,
                 error=str(error),
             )
+            self.memory.pop("watched", None)
+            # An upgrade grants no new budget of false alarms, as a promotion grants none.
+            with suppress(KeyError):
+                weekly = self._settings.drift.false_alarms_per_week
+                self.detector.purse = Purse.load(weekly, kept["purse"])
         if (kept := row.state.get("control")) is not None:
             self.control = self._kept_control(kept, row.arrays or b"")
 

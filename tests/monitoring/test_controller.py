@@ -349,6 +349,29 @@ def test_the_budget_of_false_alarms_is_shared_by_the_adapters_that_are_live(scen
     assert _purse(scene)["share"] == 0.5
 
 
+def test_a_state_of_an_earlier_release_grants_no_new_budget_and_drift_is_told_again(
+    scene: Scene,
+) -> None:
+    _drifted(scene)
+    scene.controller.tick()
+    (row,) = scene.registry.decisions.drift_states()
+    assert row.state["memory"]["watched"]
+    spent = row.state["detector"]["purse"]["spent"]
+    earlier = {**row.state, "detector": {**row.state["detector"], "format": 3}}
+    row.state, row.arrays = earlier, b"of another layout"
+    scene.registry.decisions.save_drift_state(row)
+    scene.controller = scene.new_controller()
+    scene.controller.tick()
+    detector = scene.controller._watchers["acme", "support"].detector
+    assert not detector.watching
+    assert detector.purse.spent == spent > 0
+    scene.send(stream(5, 160))
+    scene.controller.tick()
+    scene.send(stream(6, 150, share=0.8))
+    scene.controller.tick()
+    assert len(scene.receipts("watch")) == 2
+
+
 def test_a_promotion_grants_no_new_budget(scene: Scene) -> None:
     scene.controller.tick()
     scene.send(stream(1, 120))
