@@ -52,6 +52,7 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                _say(scope, request_id, status)
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", b"req_" + request_id.encode()),
@@ -69,14 +70,6 @@ class Gate:
             _log.error("request failed", request=request_id, traceback=trace(error))
             if not status:
                 await send_error(with_id, InternalError(), [])
-        if scope["method"] not in ("GET", "HEAD") or status >= 500:
-            _log.info(
-                "admin request",
-                request=request_id,
-                method=scope["method"],
-                path=scope["path"][:300],
-                status=status,
-            )
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._inside >= AT_ONCE:
@@ -104,6 +97,18 @@ class Gate:
             _digest(secret.strip()), self._key
         ):
             raise InvalidKey("Incorrect admin key provided.")
+
+
+def _say(scope: Scope, request_id: str, status: int) -> None:
+    """Log a change before it is answered: whoever has the answer finds the line."""
+    if scope["method"] not in ("GET", "HEAD") or status >= 500:
+        _log.info(
+            "admin request",
+            request=request_id,
+            method=scope["method"],
+            path=scope["path"][:300],
+            status=status,
+        )
 
 
 def _digest(secret: bytes) -> bytes:
