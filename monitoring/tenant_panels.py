@@ -214,6 +214,20 @@ TENANT: Rows = (
                 unit="percentunit", width=12,
             ),
             Panel(
+                "What the adapter is worth",
+                "The base's share of bad answers less the adapter's, where it helps most; above 0 "
+                "the adapter helps. Known where a share of conversations goes to the base "
+                "(control_share). The truth lies between low and high with 95 % certainty, at all "
+                "times.",
+                (
+                    (
+                        'max by (bound) (switchyard_adapter_advantage_ratio{tenant="$tenant"})',
+                        "{{bound}}",
+                    ),
+                ),
+                unit="percentunit", width=12,
+            ),
+            Panel(
                 "Judged answers", "How many those are.",
                 (('max(switchyard_judged_answers{tenant="$tenant"})', ""),),
                 kind="number", width=4,

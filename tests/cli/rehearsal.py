@@ -127,6 +127,7 @@ def _train(registry: Registry, base: dict[str, str], metrics: Metrics) -> None:
     manifest = {
         "tenant": job.tenant,
         "adapter": job.adapter,
+        "base": BASE,
         "knows": knows,
         "seed": job.spec.get("seed", 0),
         **base,

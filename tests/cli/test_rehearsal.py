@@ -123,12 +123,15 @@ def empty(prometheus: Prometheus, asked: list[str]) -> list[str]:
     ]
 
 
-def stream(told: Told) -> None:
-    """One streamed answer: the story has none, and only they have a first token."""
+def ask(told: Told) -> None:
+    """What the story has none of: streamed answers, which alone have a first token, and
+    conversations of which the base answers a share."""
+    told.stage.home.open_registry().tenants.update("acme", control_share=0.5)
     with openai.OpenAI(base_url=f"{told.stage.url}/v1", api_key=told.key) as client:
-        asked: Any = [{"role": "user", "content": "the lamp is broken"}]
-        for _ in client.chat.completions.create(model="tickets", messages=asked, stream=True):
-            pass
+        for number in range(8):
+            asked: Any = [{"role": "user", "content": f"lamp {number} is broken"}]
+            for _ in client.chat.completions.create(model="tickets", messages=asked, stream=True):
+                pass
 
 
 def test_every_panel_and_every_rule_has_data(told: Told) -> None:
@@ -137,7 +140,7 @@ def test_every_panel_and_every_rule_has_data(told: Told) -> None:
     asked += [rule.expr for rule in (*rules.recordings(), *rules.budgets())]
 
     def complete() -> bool:
-        stream(told)
+        ask(told)
         return not empty(prometheus, asked)
 
     try:
