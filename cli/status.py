@@ -54,9 +54,7 @@ def gather(home: Home, registry: Registry) -> dict[str, Any]:
                 "fallback": alias.fallback,
                 "drift": found.json() if alias.live else None,
                 "drift_text": str(found) if alias.live else None,
-                "corrections_waiting": len(
-                    registry.exchanges.corrections(alias.tenant, alias.adapter)
-                ),
+                "corrections_waiting": len(registry.corrections.of(alias.tenant, alias.adapter)),
             }
         )
     return {

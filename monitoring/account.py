@@ -133,7 +133,7 @@ def _adapters(
             continue
         own = [v for v in versions if (v.tenant, v.adapter) == (tenant, adapter.name)]
         live = {a.live: a.name for a in registry.aliases.of_adapter(tenant, adapter.name) if a.live}
-        waiting = registry.exchanges.corrections(tenant, adapter.name)
+        waiting = registry.corrections.of(tenant, adapter.name)
         told.append(
             {
                 "adapter": adapter.name,

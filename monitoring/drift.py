@@ -41,6 +41,8 @@ FORMAT = 4
 
 THRESHOLD = 10.0
 """The statistic at which the alarm goes: evidence is shown on a scale of logs that ends there."""
+_CALM = 5.0
+"""Up to this the statistic goes without drift, now and then."""
 
 BLOCK = 64
 """Prompts looked at together: it costs a tenth of one after another, and gives the same."""
@@ -94,6 +96,9 @@ class Detector:
         """`seen` when the evidence first rose above the threshold."""
         self.established_at: int | None = None
         """`seen` when drift had been sustained; from then on the detector rests."""
+        self.calm_at: float | None = None
+        """When the last prompt came before the evidence rose to its alarm (seconds): drift began
+        about then. None where no time was told."""
         self._recent: deque[int] = deque(maxlen=settings.repeats)
         self._waiting: list[bytes] = []
         self._began: float | None = None
@@ -231,7 +236,7 @@ class Detector:
         self._waiting, self._watch, self._mark, self._strangers = [], None, None, 0
         self._began = None
         self._bets = Bets.none(len(STREAMS))
-        self.above, self.crossed_at, self.established_at = 0, None, None
+        self.above, self.crossed_at, self.established_at, self.calm_at = 0, None, None, None
 
     def _draw(self, prompt: _Prompt) -> None:
         """An even draw of all prompts until the time is over: each is kept with the same chance."""
@@ -259,8 +264,9 @@ class Detector:
         purse = self.purse.dump()
         stakes = np.array([self.purse.stake(prompt.at, share) for prompt in block])
         fortunes = self._bets.place(ranked.p, stakes[:, None] * watch.parts)
-        alarms = evidence(fortunes).max(axis=1) >= 1.0
-        count = self._judged(alarms.tolist(), block, pause)
+        strongest = evidence(fortunes).max(axis=1)
+        calm = strongest <= math.exp(_CALM - THRESHOLD)
+        count = self._judged((strongest >= 1.0).tolist(), calm.tolist(), block, pause)
         if count < len(block):  # what comes after it has staked nothing
             self.purse = Purse.load(self.settings.false_alarms_per_week, purse)
             for prompt in block[:count]:
@@ -269,12 +275,16 @@ class Detector:
         watch.keep(ranked, count)
         return count
 
-    def _judged(self, alarms: list[bool], block: list[_Prompt], pause: bool) -> int:
+    def _judged(
+        self, alarms: list[bool], calm: list[bool], block: list[_Prompt], pause: bool
+    ) -> int:
         """Follow the evidence from prompt to prompt; how many until drift was established, or the
         alarm went and it is to `pause`."""
-        for count, (alarm, prompt) in enumerate(zip(alarms, block, strict=True), 1):
+        for count, (alarm, quiet, prompt) in enumerate(zip(alarms, calm, block, strict=True), 1):
             if not alarm:
                 self.above = 0
+                if quiet and self.crossed_at is None:
+                    self.calm_at = prompt.at
                 continue
             self.above += 1
             crossing = self.crossed_at is None
@@ -329,6 +339,7 @@ class Detector:
             "above": self.above,
             "crossed_at": self.crossed_at,
             "established_at": self.established_at,
+            "calm_at": self.calm_at,
             "began": self._began,
             "mark": self._mark,
             "strangers": self._strangers,
@@ -358,6 +369,7 @@ class Detector:
         detector.seen, detector.dropped = state["seen"], state["dropped"]
         detector.above, detector.crossed_at = state["above"], state["crossed_at"]
         detector.established_at = state["established_at"]
+        detector.calm_at = state.get("calm_at")
         detector._began, detector._mark = state["began"], state["mark"]
         detector._strangers = state["strangers"]
         detector._recent.extend(state["recent"])

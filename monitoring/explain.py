@@ -73,7 +73,7 @@ def _of(
         return Explanation(adapter.name, [nothing], None, history)
     version = registry.versions.get(watcher.live)
     watcher.artifact = artifact_of(version.certificate.get("again"))
-    corrections = registry.exchanges.corrections(*names)
+    corrections = registry.corrections.of(*names)
     kept = retrain_set.training_file(registry, tenant.name, watcher.live)
     situation = situation_of(
         registry,
@@ -96,7 +96,7 @@ def _of(
         *_against_base(watcher),
         *_candidate(situation, tenant),
         Line("corrections", f"{len(corrections)} that no training has used"),
-        *_useless(registry.exchanges.unusable(*names)),
+        *_useless(registry.corrections.unusable(*names)),
     ]
     if situation.failures:
         lines.append(Line("failures", f"the last {situation.failures} retrainings came to nothing"))

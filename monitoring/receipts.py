@@ -82,7 +82,7 @@ def score(registry: Registry, receipt: Decision, realised: dict[str, Any]) -> No
     with registry.whole():
         registry.decisions.realise(receipt.id, realised)
         if realised["outcome"] != "promoted" and receipt.job_id is not None:
-            registry.exchanges.release(receipt.job_id)
+            registry.corrections.release(receipt.job_id)
 
 
 def _exact(figures: Any) -> float | None:

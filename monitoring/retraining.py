@@ -75,7 +75,7 @@ class Retraining:
             if watcher.memory.pop("held", None) is not None:
                 watcher.save()
             return None
-        corrections = self._registry.exchanges.corrections(watcher.tenant, watcher.adapter)
+        corrections = self._registry.corrections.of(watcher.tenant, watcher.adapter)
         file_id = retrain_set.training_file(self._registry, watcher.tenant, live)
         situation = situation_of(
             self._registry,
@@ -246,7 +246,7 @@ class Retraining:
             trigger="controller",
             idempotency_key=plan["key"],
         )
-        self._registry.exchanges.mark_used(plan["feedback"], job.id)
+        self._registry.corrections.mark_used(plan["feedback"], job.id)
         self._registry.decisions.record(
             tenant,
             adapter,

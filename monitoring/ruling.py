@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from monitoring.settings import ControllerSettings
@@ -39,6 +40,8 @@ class Situation:
 
     corrections: int = 0
     """Corrected examples that no job has used."""
+    of_drift: int = 0
+    """Of those, the ones of prompts since drift began."""
     active_job: str | None = None
     """A training job of this adapter that waits or runs."""
     candidate: str | None = None
@@ -71,6 +74,8 @@ class _Trigger:
     reason: str
     corrections: int
     """That it needs."""
+    there: int
+    """That there are."""
 
 
 def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
@@ -97,9 +102,10 @@ def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
             f"more answers are {situation.worse} than just after the promotion, to the same kind "
             "of questions",
         )
-    trigger = _trigger(situation, settings)
-    if trigger is None:
+    triggers = [*_triggers(situation, settings)]
+    if not triggers:
         return Ruling("none", "nothing-asks-for-it", "no evidence asks for a retraining")
+    trigger = next((t for t in triggers if t.there >= t.corrections), triggers[0])
     held = _held(situation, trigger, settings)
     return held or Ruling("retrain", trigger.rule, trigger.reason)
 
@@ -120,41 +126,47 @@ def wait_s(failures: int, settings: ControllerSettings) -> float:
     return float(settings.cooldown_s * 2 ** min(failures, _MOST_DOUBLINGS))
 
 
-def _trigger(situation: Situation, settings: ControllerSettings) -> _Trigger | None:
-    came = f"{situation.corrections} corrected examples came in"
+def _triggers(situation: Situation, settings: ControllerSettings) -> Iterator[_Trigger]:
+    """What asks for a retraining, the strongest reason first."""
+    there = situation.corrections
+    came = f"{there} corrected examples came in"
     if situation.asked_by is not None:
-        return _Trigger("asked", f"{situation.asked_by} asked for it; {came}", 0)
+        yield _Trigger("asked", f"{situation.asked_by} asked for it; {came}", 0, there)
     if situation.old_base:
-        return _Trigger("new-base", "the adapter is for another base now", 0)
+        yield _Trigger("new-base", "the adapter is for another base now", 0, there)
     if situation.drift:
-        return _Trigger(
+        yield _Trigger(
             "sustained-drift-with-corrections",
-            f"drift is sustained and {came}",
+            f"drift is sustained and {situation.of_drift} corrected examples of prompts since it "
+            f"began came in, {there} in all",
             settings.min_corrections,
+            situation.of_drift,
         )
     if situation.worse is not None:
-        return _Trigger(
+        yield _Trigger(
             "quality-down-with-corrections",
             f"more answers are {situation.worse} than just after the promotion, and {came}",
             settings.min_corrections,
+            there,
         )
     if situation.stopped is not None:
-        return _Trigger(
+        yield _Trigger(
             "stopped-helping",
             f"the base gives no more {situation.stopped} answers than the adapter any more, "
             f"and {came}",
             settings.min_corrections,
+            there,
         )
     if situation.alerted_by is not None:
-        return _Trigger(
+        yield _Trigger(
             "alerted",
             f"{situation.alerted_by} asked for it, and {came}",
             settings.min_corrections,
+            there,
         )
     if 0 < settings.retrain_age_s <= situation.age_s:
         days = situation.age_s / 86_400
-        return _Trigger("age", f"the live version is {days:.0f} days old and {came}", 1)
-    return None
+        yield _Trigger("age", f"the live version is {days:.0f} days old and {came}", 1, there)
 
 
 def _held(situation: Situation, trigger: _Trigger, settings: ControllerSettings) -> Ruling | None:
@@ -171,10 +183,12 @@ def _held(situation: Situation, trigger: _Trigger, settings: ControllerSettings)
             "no-training-file",
             "the live version's training file is gone, so old examples can't be replayed",
         )
-    if situation.corrections < trigger.corrections:
+    if trigger.there < trigger.corrections:
+        drifted = trigger.rule == "sustained-drift-with-corrections"
+        which = " of prompts since drift began" if drifted else ""
         return _hold(
             "waiting-for-corrections",
-            f"{situation.corrections} of {trigger.corrections} corrected examples came in",
+            f"{trigger.there} of {trigger.corrections} corrected examples{which} came in",
         )
     past = situation.since_retrain_s
     wait = wait_s(situation.failures, settings)

@@ -57,6 +57,7 @@ def situation_of(
         pipeline=watcher.integrity.what if watcher.integrity.changed else None,
         can_go_back=went_before and age_s <= settings.probation_s,
         corrections=corrections,
+        of_drift=_of_drift(registry, watcher) if watcher.drifted else 0,
         active_job=jobs[0].id if jobs else None,
         candidate=None if on_its_way is None else on_its_way.served_name,
         approval=on_its_way is not None and waits(on_its_way, receipts),
@@ -65,6 +66,11 @@ def situation_of(
         auto_retrain=tenant.auto_retrain,
         training_file=training_file,
     )
+
+
+def _of_drift(registry: Registry, watcher: Watcher) -> int:
+    since = watcher.detector.calm_at
+    return len(registry.corrections.of(watcher.tenant, watcher.adapter, since=since))
 
 
 def base_of(registry: Registry, digest: str) -> str | None:

@@ -6,7 +6,6 @@ hands rows over. `sketch` is what drift is computed from, and can't be turned ba
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -177,16 +176,6 @@ def _columns(row: Exchange | Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _unusable(row: Feedback, role: str | None) -> str | None:
-    if row.adapter is None:
-        return "no adapter was asked for"
-    if role == CONTROL:
-        return "the base gave the answer, as a control"
-    if row.messages is None:
-        return "the prompt is not kept: send it along as 'messages', or let text be kept"
-    return None
-
-
 class Exchanges:
     """Exchanges and feedback in the registry."""
 
@@ -353,56 +342,3 @@ class Exchanges:
                 changed.used_in_job = before.used_in_job
             session.add(changed)
         return changed
-
-    def corrections(self, tenant: str, adapter: str, unused: bool = True) -> list[Feedback]:
-        """Corrected examples with their prompts, oldest first; only those in no job if `unused`.
-        None of the control arm: what the base got wrong is nothing that the adapter has to learn.
-        """
-        query = (
-            select(Feedback)
-            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(
-                Feedback.tenant == tenant,
-                Feedback.adapter == adapter,
-                Feedback.corrected.is_(True),
-                func.coalesce(Exchange.role, "") != CONTROL,
-            )
-        )
-        if unused:
-            query = query.where(Feedback.used_in_job.is_(None))
-        with self._database.read() as session:
-            rows = [*session.scalars(query.order_by(Feedback.number))]
-        return [row for row in rows if row.messages is not None and row.better is not None]
-
-    def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
-        """{why: how many} of the corrections that no training can learn from."""
-        query = (
-            select(Feedback, Exchange.role)
-            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(
-                Feedback.tenant == tenant,
-                Feedback.adapter == adapter,
-                Feedback.corrected.is_(True),
-            )
-        )
-        with self._database.read() as session:
-            rows = session.execute(query)
-            found = [_unusable(row, role) for row, role in rows if row.better is not None]
-        return dict(Counter(why for why in found if why is not None))
-
-    def why_unusable(self, row: Feedback) -> str | None:
-        """Why no training can learn from this correction; None where one can. Raises NotFound."""
-        return _unusable(row, self.get(row.tenant, row.exchange_id).role)
-
-    def mark_used(self, feedback_ids: Sequence[str], job_id: str) -> None:
-        """Note which job trains on these corrections, so that the next one waits for new ones."""
-        with self._database.write() as session:
-            rows = session.scalars(select(Feedback).where(Feedback.id.in_(feedback_ids)))
-            for row in rows:
-                row.used_in_job = job_id
-
-    def release(self, job_id: str) -> None:
-        """What this job was to learn waits for another again: nothing came of it."""
-        with self._database.write() as session:
-            for row in session.scalars(select(Feedback).where(Feedback.used_in_job == job_id)):
-                row.used_in_job = None

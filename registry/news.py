@@ -98,7 +98,7 @@ class News:
             return [Standing(*row) for row in session.execute(query)]
 
     def corrections(self) -> dict[Names, int]:
-        """{(tenant, adapter): how many `Exchanges.corrections` would find that no job has used}."""
+        """{(tenant, adapter): how many `Corrections.of` would find that no job has used}."""
         query = (
             select(Feedback.tenant, Feedback.adapter, func.count())
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)

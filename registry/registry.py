@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from registry import snapshot
 from registry.adapters import Adapters
 from registry.aliases import Aliases
+from registry.corrections import Corrections
 from registry.database import Database
 from registry.decisions import Decisions
 from registry.engines import Engines
@@ -38,6 +39,7 @@ class Registry:
         self.jobs = Jobs(database)
         self.files = Files(database)
         self.exchanges = Exchanges(database)
+        self.corrections = Corrections(database)
         self.outcomes = Outcomes(database)
         self.signals = Signals(database)
         self.retention = Retention(database)

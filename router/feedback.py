@@ -126,7 +126,7 @@ class Desk:
             correction=kept(body.correction),
             messages={"messages": kept(body.messages)} if body.messages else None,
         )
-        why = None if row.better is None else self._registry.exchanges.why_unusable(row)
+        why = None if row.better is None else self._registry.corrections.why_unusable(row)
         return {
             "id": row.id,
             "object": "feedback",

@@ -218,7 +218,7 @@ def settle(stage: Stage, story: Story, key: str, folder: Path) -> None:
 def news(stage: Stage, mailroom: Mailroom) -> str:
     """One line: drift, corrections, the job."""
     registry, model = stage.registry, str(ACME.adapter)
-    waiting = len(registry.exchanges.corrections(ACME.name, model))
+    waiting = len(registry.corrections.of(ACME.name, model))
     parts = [f"{mailroom.sent} tickets", f"drift {drift(stage)}", f"{waiting} corrections wait"]
     for job in registry.jobs.all(ACME.name, model, active=True):
         parts.append(f"training: {jobs.news(job.progress, None) or job.state}")

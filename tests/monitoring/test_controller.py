@@ -86,6 +86,22 @@ def test_what_a_person_accepts_is_usual_from_then_on(scene: Scene) -> None:
     assert rules == ["drift-crossed-threshold", "accepted", "drift-crossed-threshold"]
 
 
+def test_drift_is_not_answered_by_what_was_corrected_before_it_but_learns_from_that_too(
+    scene: Scene,
+) -> None:
+    scene.correct(6)
+    _drifted(scene, corrections=4)
+    for _ in range(2):
+        scene.controller.tick()
+    (hold,) = scene.receipts("hold")
+    assert "4 of 5 corrected examples of prompts since drift began" in hold.evidence["reason"]
+    scene.correct(1)
+    scene.new_controller().tick()
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.rule == "sustained-drift-with-corrections"
+    assert receipt.evidence["rows"]["corrected"] == 11
+
+
 def test_drift_with_corrections_enqueues_one_retraining_with_a_receipt(scene: Scene) -> None:
     _drifted(scene, corrections=6)
     for _ in range(3):
@@ -105,7 +121,7 @@ def test_drift_with_corrections_enqueues_one_retraining_with_a_receipt(scene: Sc
     ]
     assert len(rows) == 26
     assert rows[-1]["messages"][-1] == {"role": "assistant", "content": "smart-home"}
-    assert scene.registry.exchanges.corrections("acme", "support") == []
+    assert scene.registry.corrections.of("acme", "support") == []
     assert scene.gauge("corrections_pending", tenant="acme") == 0
     assert scene.gauge("jobs", state="queued") == 1
 
@@ -283,7 +299,7 @@ def test_killed_between_deciding_and_doing_it_loses_and_doubles_nothing(
     _drifted(scene, corrections=6)
     owner = {
         "enqueue": scene.registry.jobs,
-        "mark_used": scene.registry.exchanges,
+        "mark_used": scene.registry.corrections,
         "record": scene.registry.decisions,
     }[broken]
     scene.registry.decisions.record(  # the watch receipt is there already, so `record` is retrain's
@@ -302,7 +318,7 @@ def test_killed_between_deciding_and_doing_it_loses_and_doubles_nothing(
     scene.controller.tick()
     assert len(scene.registry.jobs.all("acme", "support", active=True)) == 1
     assert len(scene.receipts("retrain")) == 1
-    assert scene.registry.exchanges.corrections("acme", "support") == []
+    assert scene.registry.corrections.of("acme", "support") == []
 
 
 def test_one_adapters_trouble_leaves_the_others_be(scene: Scene) -> None:

@@ -64,6 +64,17 @@ def test_a_new_product_line_at_half_of_traffic_is_found_within_150_prompts(ordin
         assert 0 <= delay <= 150
 
 
+def test_it_says_about_when_drift_began() -> None:
+    detector = Detector(DriftSettings())
+    for at, packed in enumerate([*stream(5, 400), *stream(6, 200, share=0.55)]):
+        detector.see(packed, float(at))
+    assert detector.established
+    assert detector.calm_at is not None and detector.crossed_at is not None
+    assert 350 < detector.calm_at < 400 + 150
+    again = Detector.load(detector.settings, *detector.dump())
+    assert again.calm_at == detector.calm_at
+
+
 def test_a_changed_system_prompt_shows_in_the_shape() -> None:
     detector = _run(Detector(DriftSettings()), stream(1, 300))
     pirate = {"role": "system", "content": "You are a pirate."}

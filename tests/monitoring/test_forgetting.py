@@ -53,16 +53,16 @@ def test_texts_of_feedback_go_and_what_they_say_of_answers_stays(
     fill(sqlite_registry, 3)
     give = sqlite_registry.exchanges.give_feedback
     said = [give("acme", f"chatcmpl-acme-{n}", correction="billing") for n in range(2)]
-    sqlite_registry.exchanges.mark_used([said[0].id], "ftjob-1")
+    sqlite_registry.corrections.mark_used([said[0].id], "ftjob-1")
     today = [said[1].created_at + 1.5 * DAY_S]
     settings = replace(SETTINGS, keep_exchanges_days=0)
     forgetful = Forgetting(sqlite_registry, settings, clock=lambda: today[0], at_once=1)
     forgetful.tick()
-    kept = sqlite_registry.exchanges.corrections("acme", "tickets", unused=False)
+    kept = sqlite_registry.corrections.of("acme", "tickets", unused=False)
     assert [row.id for row in kept] == [row.id for row in said]
     today[0] += DAY_S
     forgetful.tick()
-    assert sqlite_registry.exchanges.corrections("acme", "tickets", unused=False) == []
+    assert sqlite_registry.corrections.of("acme", "tickets", unused=False) == []
     outcomes = sqlite_registry.outcomes.of("acme", "tickets", since=0.0)
     assert [outcome.corrected for outcome in outcomes] == [True, True, None]
     assert sqlite_registry.history.judged(0.0) == {"acme": (0, 2)}

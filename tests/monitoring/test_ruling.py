@@ -12,7 +12,7 @@ from monitoring.settings import ControllerSettings
 
 SETTINGS = ControllerSettings(retrain_age_s=90 * 86_400.0)
 QUIET = Situation(corrections=40)
-READY = replace(QUIET, drift=True)
+READY = replace(QUIET, drift=True, of_drift=40)
 
 
 def _rule(situation: Situation, **change: Any) -> tuple[str, str]:
@@ -24,9 +24,14 @@ def _rule(situation: Situation, **change: Any) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"drift": True}, "sustained-drift-with-corrections"),
+        ({"drift": True, "of_drift": 40}, "sustained-drift-with-corrections"),
         ({"worse": "invalid"}, "quality-down-with-corrections"),
-        ({"drift": True, "worse": "invalid"}, "sustained-drift-with-corrections"),
+        (
+            {"drift": True, "of_drift": 40, "worse": "invalid"},
+            "sustained-drift-with-corrections",
+        ),
+        ({"drift": True, "of_drift": 39, "worse": "invalid"}, "quality-down-with-corrections"),
+        ({"drift": True, "of_drift": 1, "age_s": 90 * 86_400.0}, "age"),
         ({"old_base": True, "corrections": 0}, "new-base"),
         ({"alerted_by": "alert AnswersBad"}, "alerted"),
         ({"age_s": 90 * 86_400.0, "corrections": 1}, "age"),
@@ -47,7 +52,7 @@ def test_each_trigger_retrains_and_is_named(change: dict[str, Any], name: str) -
         ({"active_job": "ftjob-1"}, "job-active"),
         ({"candidate": "support@0123456789ab"}, "candidate-waiting"),
         ({"training_file": False}, "no-training-file"),
-        ({"corrections": 39}, "waiting-for-corrections"),
+        ({"of_drift": 39}, "waiting-for-corrections"),
         ({"since_retrain_s": 3599.0}, "cooldown"),
         ({"pipeline": "the system prompt is gone"}, "pipeline-changed"),
         ({"artifact": "on engine-0: another base"}, "artifact-changed"),

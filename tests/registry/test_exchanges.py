@@ -109,7 +109,7 @@ def test_feedback_said_again_adds_to_what_was_said(served: Registry) -> None:
     assert (again.rating, again.label, again.correction) == (-1.0, "wrong", "delivery")
     third = give("acme", "chatcmpl-acme-1", rating=-0.5)
     assert (third.rating, third.label, third.correction) == (-0.5, "wrong", "delivery")
-    assert len(served.exchanges.corrections("acme", "tickets")) == 1
+    assert len(served.corrections.of("acme", "tickets")) == 1
 
 
 def test_what_is_changed_comes_into_sight_again_and_what_is_not_does_not(served: Registry) -> None:
@@ -140,7 +140,7 @@ def test_feedback_from_many_at_once_is_one_row(served: Registry) -> None:
             )
         }
     assert len(ids) == 1
-    [row] = served.exchanges.corrections("acme", "tickets")
+    [row] = served.corrections.of("acme", "tickets")
     assert row.id in ids
 
 
@@ -170,7 +170,7 @@ def test_a_correction_without_its_prompt_is_no_example(served: Registry) -> None
         served.exchanges.give_feedback(
             "acme", f"chatcmpl-acme-{n}", correction="delivery", messages=messages
         )
-    [row] = served.exchanges.corrections("acme", "tickets")
+    [row] = served.corrections.of("acme", "tickets")
     assert (row.exchange_id, row.messages) == ("chatcmpl-acme-1", prompt)
 
 
@@ -181,11 +181,11 @@ def test_corrections_that_no_training_can_learn_from_say_why(served: Registry) -
     served.exchanges.add(rows)
     give = served.exchanges.give_feedback
     said = [give("acme", f"chatcmpl-acme-{n}", correction="delivery") for n in range(4)]
-    whys = [served.exchanges.why_unusable(row) for row in said]
+    whys = [served.corrections.why_unusable(row) for row in said]
     assert [bool(why) for why in whys] == [True, True, True, False]
     assert "'messages'" in str(whys[0]) and "control" in str(whys[1])
-    assert served.exchanges.unusable("acme", "tickets") == {whys[0]: 1, whys[1]: 1}
-    [row] = served.exchanges.corrections("acme", "tickets")
+    assert served.corrections.unusable("acme", "tickets") == {whys[0]: 1, whys[1]: 1}
+    [row] = served.corrections.of("acme", "tickets")
     assert row.id == said[3].id
 
 
@@ -201,11 +201,11 @@ def test_where_answers_are_labels_a_label_is_a_correction_or_agrees(served: Regi
         served.exchanges.give_feedback("acme", f"chatcmpl-acme-{n}", label=label)
     said = served.outcomes.said_since(0, "acme", "tickets")
     assert [word.corrected for word in said] == [False, True, None, None]
-    [row] = served.exchanges.corrections("acme", "tickets")
+    [row] = served.corrections.of("acme", "tickets")
     assert (row.exchange_id, row.better) == ("chatcmpl-acme-1", "delivery")
-    assert served.exchanges.corrections("acme", "letters") == []
+    assert served.corrections.of("acme", "letters") == []
     assert served.history.judged(0.0) == {"acme": (1, 2)}
-    served.exchanges.mark_used([row.id], "ftjob-1")
+    served.corrections.mark_used([row.id], "ftjob-1")
     again = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", rating=-1.0)
     assert (again.better, again.used_in_job) == ("delivery", "ftjob-1")
     agreed = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", label="billing")
@@ -216,12 +216,12 @@ def test_corrections_are_used_by_one_job(served: Registry) -> None:
     served.exchanges.add([make_exchange(n, text=f"Ticket {n}") for n in range(4)])
     for n in range(4):
         served.exchanges.give_feedback("acme", f"chatcmpl-acme-{n}", correction="delivery")
-    rows = served.exchanges.corrections("acme", "tickets")
-    served.exchanges.mark_used([row.id for row in rows[:3]], "ftjob-1")
-    left = served.exchanges.corrections("acme", "tickets")
+    rows = served.corrections.of("acme", "tickets")
+    served.corrections.mark_used([row.id for row in rows[:3]], "ftjob-1")
+    left = served.corrections.of("acme", "tickets")
     assert [row.exchange_id for row in left] == ["chatcmpl-acme-3"]
-    assert len(served.exchanges.corrections("acme", "tickets", unused=False)) == 4
-    assert served.exchanges.corrections("acme", "other") == []
+    assert len(served.corrections.of("acme", "tickets", unused=False)) == 4
+    assert served.corrections.of("acme", "other") == []
 
 
 def test_what_each_version_served_is_summed_up_since_a_time(served: Registry) -> None:
@@ -249,5 +249,5 @@ def test_a_correction_that_is_corrected_waits_for_a_job_again(served: Registry) 
     for said, waits in (("delivery", True), ("delivery", False), ("billing", True)):
         row = served.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction=said)
         assert (row.used_in_job is None) == waits, said
-        served.exchanges.mark_used([row.id], "ftjob-1")
-    assert served.exchanges.corrections("acme", "tickets") == []
+        served.corrections.mark_used([row.id], "ftjob-1")
+    assert served.corrections.of("acme", "tickets") == []

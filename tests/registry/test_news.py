@@ -35,9 +35,9 @@ def test_corrections_that_wait_are_counted_as_they_would_be_read(registry: Regis
         prompt = None if name == "unasked" else {"messages": [{"role": "user", "content": "?"}]}
         said = None if name == "rated" else "billing"
         registry.exchanges.give_feedback("acme", name, rating=0.5, correction=said, messages=prompt)
-    rows = registry.exchanges.corrections("acme", "tickets")
-    registry.exchanges.mark_used([row.id for row in rows if row.exchange_id == "used"], "job")
-    assert len(registry.exchanges.corrections("acme", "tickets")) == 1
+    rows = registry.corrections.of("acme", "tickets")
+    registry.corrections.mark_used([row.id for row in rows if row.exchange_id == "used"], "job")
+    assert len(registry.corrections.of("acme", "tickets")) == 1
     assert registry.news.corrections() == {("acme", "tickets"): 1}
 
 

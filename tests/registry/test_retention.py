@@ -43,7 +43,7 @@ def test_what_was_said_of_an_exchange_goes_with_it(served: Registry) -> None:
     for number in (1, 8):
         served.exchanges.give_feedback("acme", f"chatcmpl-acme-{number}", correction="billing")
     served.retention.forget_before(1005.0)
-    [left] = served.exchanges.corrections("acme", "tickets")
+    [left] = served.corrections.of("acme", "tickets")
     assert left.exchange_id == "chatcmpl-acme-8"
 
 
@@ -75,7 +75,7 @@ def test_a_tenants_exchanges_and_feedback_can_be_deleted(served: Registry) -> No
     assert served.retention.forget("acme") == Forgotten(10, 1)
     assert served.exchanges.since(0, tenant="acme") == []
     assert len(served.exchanges.since(0)) == with_text(served, "lex") == 10
-    assert served.exchanges.corrections("acme", "tickets") == []
+    assert served.corrections.of("acme", "tickets") == []
 
 
 @pytest.mark.parametrize("text_only", [False, True])
@@ -121,7 +121,7 @@ def test_of_a_tenants_exchanges_the_text_alone_can_be_deleted(served: Registry) 
     assert served.retention.forget("acme", text_only=True) == Forgotten(10, 2)
     assert served.retention.forget("acme", text_only=True) == Forgotten(0, 0)
     assert (with_text(served, "acme"), with_text(served, "lex")) == (0, 10)
-    assert served.exchanges.corrections("acme", "tickets") == []
+    assert served.corrections.of("acme", "tickets") == []
     [figures] = served.exchanges.served("acme", "tickets", since=0.0)
     assert (figures.requests, figures.ratings, figures.rating) == (10, 2, 0.0)
 

@@ -77,7 +77,7 @@ async def test_corrections_of_the_base_train_nobody(controlled: Running, world: 
     rows = world.registry.exchanges.since(0)
     for row in rows:
         world.registry.exchanges.give_feedback("acme", row.id, correction="billing")
-    corrected = world.registry.exchanges.corrections("acme", "triage")
+    corrected = world.registry.corrections.of("acme", "triage")
     assert {f.exchange_id for f in corrected} == {r.id for r in rows if r.role != CONTROL}
     assert 0 < len(corrected) < len(rows)
 

@@ -64,7 +64,7 @@ async def test_feedback_comes_back_as_a_correction(router: Running, world: World
             cast_to=dict[str, Any],
         )
     assert kept["object"] == "feedback" and kept["completion_id"] == answer.id
-    (row,) = world.registry.exchanges.corrections("acme", "triage")
+    (row,) = world.registry.corrections.of("acme", "triage")
     assert (row.id, row.correction, row.rating) == (kept["id"], "delivery", -1)
     assert row.messages == {"messages": HELLO}
 

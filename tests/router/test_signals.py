@@ -139,7 +139,7 @@ async def test_what_is_said_as_feedback_is_redacted_as_well(
             said = {"completion_id": answer.id, "correction": f"jo@example.org: {secret}"}
             said |= {"label": secret, "messages": [{"role": "user", "content": secret}]}
             shown = await client.post("/feedback", body=said, cast_to=dict[str, Any])
-        row = world.registry.exchanges.corrections("lex", "clauses")[-1]
+        row = world.registry.corrections.of("lex", "clauses")[-1]
         texts = [row.correction, row.label, row.messages, shown["correction"], shown["label"]]
         assert all(("4111" in str(text)) == (not redact) for text in texts)
         assert row.correction == shown["correction"] != ""

@@ -134,5 +134,5 @@ async def test_late_feedback_finds_the_version_that_answered(
         said = [await router.post(body, FEEDBACK) for _ in range(2)]
     assert [status for status, _, _ in said] == [200, 200]
     assert said[0][1] == said[1][1], "said twice is said once"
-    [row] = world.registry.exchanges.corrections("acme", "triage")
+    [row] = world.registry.corrections.of("acme", "triage")
     assert (row.digest, row.correction) == (first, "billing")

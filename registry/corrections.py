@@ -1,0 +1,97 @@
+"""Corrections: what people put right, as examples that a training can learn from.
+
+A correction is feedback that says what the answer should have been (registry/exchanges.py). It
+waits until a job is made of it; where nothing came of that job, it waits for another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+
+from registry.database import Database
+from registry.errors import NotFound
+from registry.exchanges import CONTROL, Exchange, Feedback
+
+
+class Corrections:
+    """Corrections in the registry."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(
+        self, tenant: str, adapter: str, unused: bool = True, since: float | None = None
+    ) -> list[Feedback]:
+        """Corrected examples with their prompts, oldest first; only those in no job if `unused`;
+        only of prompts from `since` on (seconds since the epoch; where the request is not kept any
+        more, the correction's own time). None of the control arm: what the base got wrong is
+        nothing that the adapter has to learn.
+        """
+        query = (
+            select(Feedback)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(
+                Feedback.tenant == tenant,
+                Feedback.adapter == adapter,
+                Feedback.corrected.is_(True),
+                func.coalesce(Exchange.role, "") != CONTROL,
+            )
+        )
+        if unused:
+            query = query.where(Feedback.used_in_job.is_(None))
+        if since is not None:
+            query = query.where(func.coalesce(Exchange.created_at, Feedback.created_at) >= since)
+        with self._database.read() as session:
+            rows = [*session.scalars(query.order_by(Feedback.number))]
+        return [row for row in rows if row.messages is not None and row.better is not None]
+
+    def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
+        """{why: how many} of the corrections that no training can learn from."""
+        query = (
+            select(Feedback, Exchange.role)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(
+                Feedback.tenant == tenant,
+                Feedback.adapter == adapter,
+                Feedback.corrected.is_(True),
+            )
+        )
+        with self._database.read() as session:
+            rows = session.execute(query)
+            found = [_unusable(row, role) for row, role in rows if row.better is not None]
+        return dict(Counter(why for why in found if why is not None))
+
+    def why_unusable(self, row: Feedback) -> str | None:
+        """Why no training can learn from this correction; None where one can. Raises NotFound."""
+        query = select(Exchange.role).where(Exchange.id == row.exchange_id)
+        with self._database.read() as session:
+            role = session.scalar(query)
+        if role is None:
+            raise NotFound("completion", row.exchange_id)
+        return _unusable(row, role)
+
+    def mark_used(self, feedback_ids: Sequence[str], job_id: str) -> None:
+        """Note which job trains on these corrections, so that the next one waits for new ones."""
+        with self._database.write() as session:
+            rows = session.scalars(select(Feedback).where(Feedback.id.in_(feedback_ids)))
+            for row in rows:
+                row.used_in_job = job_id
+
+    def release(self, job_id: str) -> None:
+        """What this job was to learn waits for another again: nothing came of it."""
+        with self._database.write() as session:
+            for row in session.scalars(select(Feedback).where(Feedback.used_in_job == job_id)):
+                row.used_in_job = None
+
+
+def _unusable(row: Feedback, role: str | None) -> str | None:
+    if row.adapter is None:
+        return "no adapter was asked for"
+    if role == CONTROL:
+        return "the base gave the answer, as a control"
+    if row.messages is None:
+        return "the prompt is not kept: send it along as 'messages', or let text be kept"
+    return None
