@@ -32,7 +32,7 @@ _WAY_ON = {
     "canary": "{} is a canary",
     "retired": "{} was live and is no longer: a later version took its place",
 }
-OF_ONE_JOB = frozenset({"seed", "suffix", "parent", "base", "keep_good_rows"})
+OF_ONE_JOB = frozenset({"seed", "suffix", "parent", "gain_on", "base", "keep_good_rows"})
 """Options that say nothing about how the adapter is best trained the next time."""
 
 

@@ -45,7 +45,8 @@ def realised_gain(registry: Registry, receipt: Decision) -> dict[str, Any] | Non
     """How a retraining ended, or None while that is open.
 
     The gain is the new version's share of exact answers less its parent's, both on the retraining's
-    held-out part (`Version.evaluation`).
+    held-out part (`Version.evaluation`). Where it was asked for on corrected rows (the job's
+    `gain_on`), it is the gain in score on those: that is what was expected.
     """
     if receipt.job_id is None:
         return {"outcome": "no-job"}
@@ -65,12 +66,16 @@ def realised_gain(registry: Registry, receipt: Decision) -> dict[str, Any] | Non
         return None
     after = _exact(version.evaluation.get("adapter"))
     before = _exact(version.evaluation.get("parent"))
+    gain = None if after is None or before is None else round(after - before, 4)
+    news = version.reasons.get("gain_on")
+    if isinstance(news, dict):
+        gain = round(float(news["against_parent"]["gain"]), 4)
     return {
         "outcome": "rejected" if version.state == "rejected" else "promoted",
         "version": version.served_name,
         "exact_before": before,
         "exact_after": after,
-        "gain": None if after is None or before is None else round(after - before, 4),
+        "gain": gain,
         "n": version.evaluation.get("n"),
         "summary": version.reasons.get("summary"),
     }

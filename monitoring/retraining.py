@@ -120,13 +120,21 @@ class Retraining:
     def go(self, proposal: Proposal) -> None:
         """Write the plan down, and carry it out."""
         watcher, corrections = proposal.watcher, proposal.corrections
-        made = retrain_set.build(proposal.old, corrections)
+        news = f"corrected-{watcher.epoch}"
+        made = retrain_set.build(proposal.old, corrections, news)
+        golden = retrain_set.validation_file(self._registry, watcher.tenant, watcher.live or "")
         attempt = int(watcher.memory.get("attempts", 0))
         digest = self._registry.store.put_blob(made.data)
         key = f"retrain:{watcher.tenant}:{watcher.adapter}:{watcher.epoch}"
         plan = {
             "key": key if attempt == 0 else f"{key}:{attempt + 1}",
-            "spec": {**proposal.adapter.training, "parent": watcher.live, "keep_good_rows": True},
+            "spec": {
+                **proposal.adapter.training,
+                "parent": watcher.live,
+                "keep_good_rows": True,
+                **({"gain_on": news} if made.held_out else {}),
+            },
+            "validation_file": golden,
             "feedback": [row.id for row in corrections],
             "rule": proposal.ruling.rule,
             "evidence": {
@@ -243,6 +251,7 @@ class Retraining:
             adapter,
             plan["file"],
             spec=plan["spec"],
+            validation_file=plan.get("validation_file"),
             trigger="controller",
             idempotency_key=plan["key"],
         )

@@ -14,12 +14,9 @@ from typing import Any
 from train.answers import Answers, Score
 from train.errors import InvalidSpec
 from train.forgetting import Forgetting
-from train.rows import Message, Row
+from train.rows import SLICE, Message, Row
 from train.split import group, rank_by_hash
 from train.verdict import MIN_EFFECT, Verdict, decide
-
-SLICE = "slice"
-"""The metadata field that says which part of the tenant's traffic a row stands for."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,17 @@ class Evaluation:
         """What the paired test compares."""
         return [score.value for score in self.scores[system]]
 
-    def judge(self, *, group_by: str | None = None, min_effect: float | None = None) -> Verdict:
+    def judge(
+        self,
+        *,
+        group_by: str | None = None,
+        min_effect: float | None = None,
+        gain_on: str | None = None,
+    ) -> Verdict:
         """The adapter against the others on the same rows, those of a conversation together.
         `min_effect` is the smallest gain that matters, 0 to 1 (train.verdict's own if None).
+        `gain_on` is the slice on which it must be better than its parent; the others together are
+        a slice then, too.
 
         What may not get worse beside the score: the share of valid answers, a record's fields, the
         guards, the score on the rows of each `slice`, and, by more than is allowed, perplexity on
@@ -61,6 +66,9 @@ class Evaluation:
             for name in dict.fromkeys(names)
             if isinstance(name, str)
         }
+        news = slices.get(gain_on) if gain_on is not None else None
+        if news is not None:
+            slices[f"not {gain_on}"] = [not inside for inside in news]
         metrics: dict[str, Mapping[str, Sequence[float | None]]] = {
             "valid": {
                 name: [float(score.valid) for score in found] for name, found in self.scores.items()
@@ -82,6 +90,7 @@ class Evaluation:
             metrics=metrics,
             guards=[] if guard is None else [guard],
             min_effect=MIN_EFFECT if min_effect is None else min_effect,
+            gain_on=None if gain_on is None else (gain_on, news or [False] * len(self.rows)),
         )
 
 

@@ -38,6 +38,7 @@ class Exam:
     """What to ask of whom. `systems` maps base_zero_shot, base_few_shot, parent, adapter (or
     further rivals) to model names of the engine; only base_few_shot gets the `shots` before its
     question. `max_tokens` bounds an answer. `min_effect`: the smallest gain that matters.
+    `gain_on`: the slice on which the parent must be beaten.
     `general` are the rows that show what was forgotten, from `general_source`; `max_forgetting`
     is what is allowed."""
 
@@ -50,6 +51,7 @@ class Exam:
     max_tokens: int = 256
     group_by: str | None = None
     min_effect: float | None = None
+    gain_on: str | None = None
     price_per_million: float | None = None
     general: list[Row] = field(default_factory=list)
     general_source: str = ""
@@ -87,6 +89,7 @@ def prepare(
     max_tokens: int,
     group_by: str | None = None,
     min_effect: float | None = None,
+    gain_on: str | None = None,
     general: General | None = None,
     max_forgetting: float | None = None,
 ) -> Exam:
@@ -101,6 +104,7 @@ def prepare(
         max_tokens=max_tokens,
         group_by=group_by,
         min_effect=min_effect,
+        gain_on=gain_on,
         general=[] if general is None else general.measured,
         general_source="" if general is None else general.source,
         max_forgetting=max_forgetting,
@@ -283,7 +287,9 @@ def main(folder: Path) -> int:
     except EngineError as error:
         outcome = {"error": {"code": "engine", "message": str(error), "param": None}}
     else:
-        judged = evaluation.judge(group_by=exam.group_by, min_effect=exam.min_effect)
+        judged = evaluation.judge(
+            group_by=exam.group_by, min_effect=exam.min_effect, gain_on=exam.gain_on
+        )
         outcome = {
             "evaluation": evaluation.figures,
             "verdict": judged.verdict,

@@ -87,6 +87,7 @@ def _evaluation(
         max_tokens=longest_answer(measured, base.tokenizer),
         group_by=spec.group_by,
         min_effect=min_effect(task.answers),
+        gain_on=spec.gain_on,
         general=general,
         max_forgetting=allowed,
     )

@@ -255,7 +255,9 @@ def conclude(
             )
         figures = {**evaluation.figures, "selected_on_test": data.selected_on_test}
         clock.seconds |= {f"evaluating_{name}": s for name, s in figures["seconds"].items()}
-        judged = evaluation.judge(group_by=spec.group_by, min_effect=min_effect(task.answers))
+        judged = evaluation.judge(
+            group_by=spec.group_by, min_effect=min_effect(task.answers), gain_on=spec.gain_on
+        )
     with clock.phase("probing"):
         probes = probe(model, base, data.measured, rows.train, task.probes)
     with clock.phase("writing"):

@@ -10,9 +10,9 @@ from train import general as chats
 from train import rows as files
 from train.errors import InvalidTrainingFile
 from train.general import General
-from train.rows import Row
+from train.rows import SLICE, Row
 from train.spec import TrainingSpec
-from train.split import Split, rank_by_hash, separate, split
+from train.split import Split, is_held_out, rank_by_hash, separate, split
 from train.task import Task
 
 
@@ -40,8 +40,8 @@ class Data:
 
 def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
     """The rows, divided, with at most `evaluation_rows` to measure on. A validation file says when
-    to stop and measures too, which `selected_on_test` tells. Raises InvalidTrainingFile, and
-    InvalidSpec for the general file."""
+    to stop and measures too, which `selected_on_test` tells; beside it those rows of the training
+    file measure that say so. Raises InvalidTrainingFile, and InvalidSpec for the general file."""
     content = (folder / task.training).read_bytes()
     rows = files.for_objective(files.read(content, keep_good_rows=spec.keep_good_rows), spec)
     skipped = ""
@@ -59,7 +59,8 @@ def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
             param=param,
         )
         held = files.for_objective(held, spec, param)
-        divided = separate(rows, held)
+        kept = [row for row in rows if is_held_out(row)]
+        divided = separate([row for row in rows if not is_held_out(row)], held, kept)
     if not divided.train:
         raise InvalidTrainingFile(
             f"None of {len(rows)} rows is left to learn from: all are, or nearly are, questions "
@@ -67,8 +68,9 @@ def read(folder: Path, task: Task, spec: TrainingSpec) -> Data:
             "training_file",
         )
     stopping = _some(divided.validation, task.evaluation_rows)
-    measured = _some(divided.test, task.evaluation_rows) or stopping
-    both = not divided.test
+    both = task.validation is not None or not divided.test
+    pool = [*divided.validation, *divided.test] if both else divided.test
+    measured = _some(pool, task.evaluation_rows, spec.gain_on)
     divided = Split(divided.train, stopping, divided.test, divided.left_out)
     general = _general(folder, task)
     replayed: list[Row] = []
@@ -84,7 +86,12 @@ def _general(folder: Path, task: Task) -> General:
     return chats.of_file((folder / task.general).read_bytes(), task.general, task.general_rows)
 
 
-def _some(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most so many of the rows, chosen by their own hash, in the order of the file."""
-    chosen = {id(row) for row in rank_by_hash(rows, "evaluation-1")[:most]}
+def _some(rows: Sequence[Row], most: int, first: str | None = None) -> list[Row]:
+    """At most so many of the rows, chosen by their own hash, in the order of the file. Those of the
+    slice `first` get half of the places, more where others don't fill theirs."""
+    ranked = rank_by_hash(rows, "evaluation-1")
+    new = [row for row in ranked if first is not None and row.metadata.get(SLICE) == first]
+    those, half = {id(row) for row in new}, (most + 1) // 2
+    others = [row for row in ranked if id(row) not in those]
+    chosen = {id(row) for row in [*new[:half], *others, *new[half:]][:most]}
     return [row for row in rows if id(row) in chosen]

@@ -23,6 +23,8 @@ from train.formats.shapes import LOOKED_AT, Shape, seen
 from train.spec import TrainingSpec
 
 SHOWN_ERRORS = 20
+SLICE = "slice"
+"""A row's field: which part of the tenant's traffic it stands for."""
 
 KINDS = ("chat", "preference", "rated", "text")
 

@@ -80,6 +80,8 @@ class TrainingSpec:
     is the id of an uploaded general file, in place of the worker's. `search` is the number of
     trials for better options, 0 for none. `checkpoints` is the number of last epochs whose adapters
     can be served too, each by its own name.
+    `gain_on` is the slice of the held-out rows on which `parent` must be beaten; on all others it
+    may not lose.
     `audit` says what an error among the audit's findings does: "warn" tells it, "stop" ends the
     job, "off" looks for none.
     """
@@ -114,6 +116,7 @@ class TrainingSpec:
     audit: str = "warn"
     suffix: str | None = None
     parent: str | None = None
+    gain_on: str | None = None
     base: str | None = None
 
     @classmethod

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from train.rows import Row
 
 GROUP_FIELDS = ("group", "conversation_id", "customer_id")
+HELD_OUT = "held_out"
+"""A row's field."""
 NEAR = 0.8
 """Jaccard similarity of word triples from which two questions count as near-duplicates."""
 
@@ -48,12 +50,13 @@ def split(
 ) -> Split:
     """Divide rows so that about these shares of the groups are for validation and test.
 
-    With as many groups as wanted sides none is empty; with two, the test is. The order of rows is
-    kept.
+    With as many groups as wanted sides none is empty; with two, the test is. A group of which a row
+    `is_held_out` is for the test, whatever its hash. The order of rows is kept.
     """
     keys = [group(row, group_by) for row in rows]
     order = sorted((_point(key, salt), key) for key in set(keys))
     sides = {key: _side(point, validation, test) for point, key in order}
+    sides |= {key: 2 for row, key in zip(rows, keys, strict=True) if is_held_out(row)}
     wanted = [0, 1, *([2] if test and len(order) > 2 else [])]
     for side in wanted[: len(order)]:
         _fill(side, sides, [key for _, key in order])
@@ -61,6 +64,11 @@ def split(
     for row, key in zip(rows, keys, strict=True):
         parts[sides[key]].append(row)
     return separate(*parts)
+
+
+def is_held_out(row: Row) -> bool:
+    """Whether a row says of itself that it measures, and is never learned from."""
+    return row.metadata.get(HELD_OUT) is True
 
 
 def _side(point: float, validation: float, test: float) -> int:

@@ -170,6 +170,7 @@ def decide(
     metrics: Metrics | None = None,
     guards: Sequence[Guard] = (),
     min_effect: float = MIN_EFFECT,
+    gain_on: tuple[str, Sequence[bool]] | None = None,
     resamples: int = RESAMPLES,
 ) -> Verdict:
     """The adapter against the best of the baselines and, if it replaces one, against its parent.
@@ -184,6 +185,10 @@ def decide(
     promote's error is that of the primary score alone, however many there are. Gains on the whole,
     losses on the whole, and losses
     elsewhere are three families; Holm keeps each at LEVEL. `resamples` 0 leaves out the intervals.
+
+    `gain_on` (a name, and which rows it means): what the parent must be beaten on. A retraining is
+    to learn what is new, of which a draw of all rows may hold too little to show anything; the
+    others say, as a slice, that nothing was lost for it.
     """
     n = len(adapter)
     best = max(baselines, key=lambda name: sum(baselines[name]), default=None)
@@ -201,11 +206,27 @@ def decide(
     if parent is not None:
         against["parent"] = parent
     rivals = {name: compare(adapter, scores, clusters) for name, scores in against.items()}
-    gains = paired.holm({name: result.p_better for name, result in rivals.items()})
+    proofs = dict(rivals)
+    if parent is not None and gain_on is not None:
+        news, inside = gain_on
+        proof = _within(adapter, parent, clusters, inside)
+        apart = proof.n if proof.clusters is None else len(set(proof.clusters))
+        if apart < FEWEST:
+            summary = (
+                f"{proof.n} held-out rows of {news!r}, which the adapter was to learn, are too few "
+                f"to tell: at least {FEWEST} are needed"
+            )
+            found = {"summary": summary, **reasons, "rows_needed": FEWEST, "gain_on": news}
+            return Verdict("insufficient", found)
+        proofs["parent"] = proof
+    gains = paired.holm({name: result.p_better for name, result in proofs.items()})
     losses = paired.holm({name: result.p_worse for name, result in rivals.items()})
     reasons |= {
         f"against_{name}": result.json(gains[name], resamples) for name, result in rivals.items()
     }
+    if proofs != rivals and gain_on is not None:
+        shown = proofs["parent"].json(gains["parent"], resamples)
+        reasons["gain_on"] = {"slice": gain_on[0], "against_parent": shown}
     parts = _parts(adapter, against, clusters, slices or {}, metrics or {})
     harms = paired.holm(
         {
@@ -246,23 +267,48 @@ def decide(
                 f"{guard.summary} (p = {harms[guard.name]:.1g}); on its own rows it scores {mine}"
             )
             return end("reject", summary, worse_on=guard.name)
-    open_ = [name for name in rivals if not (gains[name] <= LEVEL and rivals[name].gain > 0)]
+
+    def on(name: str, scores: Sequence[float]) -> str:
+        """A score on the rows on which a rival must be beaten."""
+        inside = gain_on[1] if gain_on is not None and name == "parent" else [True] * n
+        return _percent([*compress(scores, inside)])
+
+    open_ = [name for name in proofs if not (gains[name] <= LEVEL and proofs[name].gain > 0)]
+    which = {name: f" of {gain_on[0]!r}" if gain_on and name == "parent" else "" for name in proofs}
     for name in open_:
-        if why := rivals[name].excludes(min_effect):
-            theirs = _percent(against[name])
-            return end("reject", f"{_title(name)} scores {theirs}, the adapter {mine}: {why}")
+        if why := proofs[name].excludes(min_effect):
+            theirs, ours = on(name, against[name]), on(name, adapter)
+            where = which[name] and f" on rows{which[name]}"
+            return end(
+                "reject", f"{_title(name)} scores {theirs}, the adapter {ours}{where}: {why}"
+            )
     if open_:
-        name = max(open_, key=lambda name: rivals[name].settled_by(min_effect))
-        needed = rivals[name].settled_by(min_effect)
+        name = max(open_, key=lambda name: proofs[name].settled_by(min_effect))
+        needed = proofs[name].settled_by(min_effect)
         summary = (
-            f"{mine} against {_title(name)}'s {_percent(against[name])} on {n} rows may be chance "
-            f"(p = {gains[name]:.2g}): about {needed} held-out rows would settle it"
+            f"{on(name, adapter)} against {_title(name)}'s {on(name, against[name])} on "
+            f"{proofs[name].n} rows{which[name]} may be chance (p = {gains[name]:.2g}): about "
+            f"{needed} held-out rows would settle it"
         )
         return end("insufficient", summary, rows_needed=needed)
-    found = ", ".join(
-        f"{_title(name)} {_percent(against[name])} (p = {gains[name]:.1g})" for name in rivals
-    )
-    return end("promote", f"{mine} on {n} held-out rows; {found}")
+    found = []
+    for name in proofs:
+        where = which[name] and (
+            f" on {proofs[name].n} rows{which[name]}, the adapter {on(name, adapter)} there"
+        )
+        found.append(f"{_title(name)} {on(name, against[name])}{where} (p = {gains[name]:.1g})")
+    return end("promote", f"{mine} on {n} held-out rows; {', '.join(found)}")
+
+
+def _within(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    clusters: Sequence[object] | None,
+    inside: Sequence[bool],
+) -> Comparison:
+    """A comparison on the rows that are `inside`."""
+    within = None if clusters is None else list(compress(clusters, inside))
+    return compare(list(compress(ours, inside)), list(compress(theirs, inside)), within)
 
 
 def _parts(
@@ -280,9 +326,7 @@ def _parts(
     def add(kind: str, part: str, rival: str, ours: Sequence[Any], theirs: Sequence[Any],
             inside: Sequence[bool]) -> None:  # fmt: skip
         if sum(inside) >= FEWEST:
-            within = None if clusters is None else list(compress(clusters, inside))
-            mine, other = (list(compress(values, inside)) for values in (ours, theirs))
-            found[kind, part, rival] = compare(mine, other, within)
+            found[kind, part, rival] = _within(ours, theirs, clusters, inside)
 
     for rival, scores in against.items():
         for part, inside in slices.items():

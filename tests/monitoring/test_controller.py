@@ -7,12 +7,15 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from monitoring.settings import ControllerSettings
 from monitoring.sketch import sketch
 from registry import Registry
 from registry.decisions import DriftState
+from registry.job import Job
 from registry.settings import SettingsError, load
+from registry.versions import Version
 from tests.monitoring.scene import Scene
 from tests.monitoring.tickets import prompt, stream
 
@@ -86,6 +89,33 @@ def test_what_a_person_accepts_is_usual_from_then_on(scene: Scene) -> None:
     assert rules == ["drift-crossed-threshold", "accepted", "drift-crossed-threshold"]
 
 
+def test_enough_corrections_show_by_themselves_what_was_learned_and_a_golden_set_goes_along(
+    scene: Scene,
+) -> None:
+    golden = scene.registry.upload("acme", "golden.jsonl", b"{}")
+    with scene.registry.database.write() as session:
+        session.execute(update(Job).values(validation_file=golden))
+    _drifted(scene, corrections=44)
+    for _ in range(2):
+        scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    assert job.spec["gain_on"] == "corrected-0"
+    assert job.validation_file == golden
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.evidence["rows"]["held_out"] == 11
+    scene.finish(job, "b" * 64, exact=0.91, before=0.9)
+    learned = {"slice": "corrected-0", "against_parent": {"gain": 0.75}}
+    with scene.registry.database.write() as session:
+        session.execute(
+            update(Version).where(Version.digest == "b" * 64).values(reasons={"gain_on": learned})
+        )
+    scene.promote("b" * 64)
+    scene.controller.tick()
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.realised is not None
+    assert receipt.realised["gain"] == 0.75, "on what it was to learn"
+
+
 def test_drift_is_not_answered_by_what_was_corrected_before_it_but_learns_from_that_too(
     scene: Scene,
 ) -> None:
@@ -113,7 +143,7 @@ def test_drift_with_corrections_enqueues_one_retraining_with_a_receipt(scene: Sc
     (receipt,) = scene.receipts("retrain")
     assert receipt.job_id == job.id
     assert receipt.evidence["rows"] == {
-        "replayed": 20, "corrected": 6, "superseded": 0, "unreadable": 2,
+        "replayed": 20, "corrected": 6, "superseded": 0, "unreadable": 2, "held_out": 0,
     }  # fmt: skip
     assert receipt.expected == {"compared": 6, "exact_on_corrected": 0.0, "gain_at_most": 1.0}
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from monitoring.retrain_set import build
 from registry.exchanges import Feedback
@@ -30,7 +31,13 @@ def test_a_correction_replaces_the_old_row_with_its_prompt() -> None:
         for row in map(json.loads, made.data.splitlines())
     }
     assert answers == {"a": "x", "b": "y"}
-    assert made.sources == {"replayed": 1, "corrected": 1, "superseded": 1, "unreadable": 0}
+    assert made.sources == {
+        "replayed": 1,
+        "corrected": 1,
+        "superseded": 1,
+        "unreadable": 0,
+        "held_out": 0,
+    }
 
 
 def test_of_two_corrections_of_one_prompt_the_later_counts() -> None:
@@ -48,4 +55,39 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order() -> None:
 def test_bad_old_rows_are_left_out_and_counted() -> None:
     old = b'{"messages": []}\nnot json\n\n{"messages": "x"}\n[1]\n\xff\n' + _old("a", "x").encode()
     made = build(old, [])
-    assert made.sources == {"replayed": 1, "corrected": 0, "superseded": 0, "unreadable": 5}
+    assert made.sources == {
+        "replayed": 1,
+        "corrected": 0,
+        "superseded": 0,
+        "unreadable": 5,
+        "held_out": 0,
+    }
+
+
+def _rows(data: bytes) -> dict[str, dict[str, Any]]:
+    return {row["messages"][0]["content"]: row for row in map(json.loads, data.splitlines())}
+
+
+def test_a_quarter_of_enough_corrections_measures_and_is_in_a_slice_of_its_own() -> None:
+    made = build(_old("a", "x").encode(), [_said(n, f"new {n}", "y") for n in range(40)], "news")
+    found = _rows(made.data)
+    assert made.held_out == sum(row.get("held_out", False) for row in found.values()) == 10
+    assert [name for name, row in found.items() if "slice" not in row] == ["a"]
+    assert {row.get("slice") for row in found.values()} == {None, "news"}
+
+
+def test_fewer_are_all_learned_from() -> None:
+    made = build(b"", [_said(n, f"new {n}", "y") for n in range(39)])
+    assert made.held_out == 0
+    assert not any("held_out" in row for row in _rows(made.data).values())
+
+
+def test_what_measured_once_is_never_learned_from_whatever_is_said_of_it_later() -> None:
+    first = build(b"", [_said(n, f"new {n}", "y") for n in range(40)], "first")
+    measured = {name for name, row in _rows(first.data).items() if row.get("held_out")}
+    again = [_said(100 + n, name, "z") for n, name in enumerate(sorted(measured))]
+    second = build(first.data, [*again, _said(200, "another", "z")], "second")
+    found = _rows(second.data)
+    assert {name for name, row in found.items() if row.get("held_out")} == measured
+    assert {found[name]["slice"] for name in measured} == {"second"}
+    assert found["new 0"]["slice"] == "first" or "new 0" in measured

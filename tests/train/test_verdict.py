@@ -184,3 +184,56 @@ def test_rows_needed_is_what_the_normal_approximation_says():
         scores(10, 0) + scores(0, 5) + scores(85, 0), scores(0, 10) + scores(5, 0) + scores(85, 0)
     )
     assert result.settled_by(0.05) == 469
+
+
+OLD, NEW = 190, 10
+INSIDE = [False] * OLD + [True] * NEW
+
+
+def retrained(old, new, gain_on=("new", INSIDE)):
+    """A parent that knows 180 of 190 old rows and none of 10 new ones; so many are right now, and
+    those that are wrong are others."""
+    return decide(
+        [*scores(old, OLD - old)[::-1], *scores(new, NEW - new)],
+        {"base_zero_shot": scores(20, OLD + NEW - 20)},
+        [*scores(180, 10), *scores(0, NEW)],
+        slices={"not new": [not new for new in INSIDE]},
+        gain_on=gain_on,
+        resamples=0,
+    )
+
+
+def test_what_a_retraining_was_to_learn_is_not_lost_among_all_that_was_known_before():
+    assert retrained(180, 8, gain_on=None).verdict == "insufficient", "18 rows better, 10 worse"
+    verdict = retrained(180, 8)
+    assert verdict.verdict == "promote"
+    assert verdict.reasons["gain_on"]["against_parent"]["wins"] == 8
+    assert (
+        "its parent 0 % on 10 rows of 'new', the adapter 80 % there" in (verdict.reasons["summary"])
+    )
+
+
+def test_what_was_learned_at_the_price_of_what_was_known_is_rejected():
+    verdict = retrained(165, 10)
+    assert verdict.verdict == "reject"
+    assert verdict.reasons["worse_on"] == "not new"
+
+
+def test_nothing_learned_or_too_few_rows_to_tell_is_no_promotion():
+    verdict = retrained(190, 0)
+    assert verdict.verdict == "insufficient"
+    assert "0 % against its parent's 0 % on 10 rows of 'new'" in verdict.reasons["summary"]
+    few = [False] * (OLD + 1) + [True] * (NEW - 1)
+    verdict = retrained(180, 10, gain_on=("new", few))
+    assert verdict.verdict == "insufficient"
+    assert (
+        "9 held-out rows of 'new', which the adapter was to learn, are too few"
+        in (verdict.reasons["summary"])
+    )
+
+
+def test_a_first_version_has_nobody_to_be_better_than():
+    verdict = decide(
+        scores(180, 20), {"base_zero_shot": scores(20, 180)}, gain_on=("new", INSIDE), resamples=0
+    )
+    assert verdict.verdict == "promote"
