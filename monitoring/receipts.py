@@ -68,7 +68,7 @@ def realised_gain(registry: Registry, receipt: Decision) -> dict[str, Any] | Non
     before = _exact(version.evaluation.get("parent"))
     gain = None if after is None or before is None else round(after - before, 4)
     news = version.reasons.get("gain_on")
-    if isinstance(news, dict):
+    if isinstance(news, dict) and "against_parent" in news:
         gain = round(float(news["against_parent"]["gain"]), 4)
     return {
         "outcome": "rejected" if version.state == "rejected" else "promoted",

@@ -216,17 +216,17 @@ def decide(
                 f"{proof.n} held-out rows of {news!r}, which the adapter was to learn, are too few "
                 f"to tell: at least {FEWEST} are needed"
             )
-            found = {"summary": summary, **reasons, "rows_needed": FEWEST, "gain_on": news}
-            return Verdict("insufficient", found)
+            reasons |= {"gain_on": {"slice": news}, "rows_needed": FEWEST}
+            return Verdict("insufficient", {"summary": summary, **reasons})
         proofs["parent"] = proof
     gains = paired.holm({name: result.p_better for name, result in proofs.items()})
     losses = paired.holm({name: result.p_worse for name, result in rivals.items()})
-    reasons |= {
-        f"against_{name}": result.json(gains[name], resamples) for name, result in rivals.items()
-    }
-    if proofs != rivals and gain_on is not None:
-        shown = proofs["parent"].json(gains["parent"], resamples)
-        reasons["gain_on"] = {"slice": gain_on[0], "against_parent": shown}
+    for name, result in rivals.items():
+        adjusted = gains[name] if proofs[name] is result else None
+        reasons[f"against_{name}"] = result.json(adjusted, resamples)
+    if parent is not None and gain_on is not None:
+        figures = proofs["parent"].json(gains["parent"], resamples)
+        reasons["gain_on"] = {"slice": gain_on[0], "against_parent": figures}
     parts = _parts(adapter, against, clusters, slices or {}, metrics or {})
     harms = paired.holm(
         {
@@ -268,36 +268,36 @@ def decide(
             )
             return end("reject", summary, worse_on=guard.name)
 
-    def on(name: str, scores: Sequence[float]) -> str:
-        """A score on the rows on which a rival must be beaten."""
-        inside = gain_on[1] if gain_on is not None and name == "parent" else [True] * n
-        return _percent([*compress(scores, inside)])
+    def on(name: str) -> tuple[str, str, str]:
+        """(the adapter's score, a rival's) on the rows where that is to be beaten, and which."""
+        inside, of = [True] * n, ""
+        if gain_on is not None and name == "parent":
+            inside, of = [*gain_on[1]], f" of {gain_on[0]!r}"
+        ours, theirs = (_percent([*compress(x, inside)]) for x in (adapter, against[name]))
+        return ours, theirs, of
 
     open_ = [name for name in proofs if not (gains[name] <= LEVEL and proofs[name].gain > 0)]
-    which = {name: f" of {gain_on[0]!r}" if gain_on and name == "parent" else "" for name in proofs}
     for name in open_:
         if why := proofs[name].excludes(min_effect):
-            theirs, ours = on(name, against[name]), on(name, adapter)
-            where = which[name] and f" on rows{which[name]}"
-            return end(
-                "reject", f"{_title(name)} scores {theirs}, the adapter {ours}{where}: {why}"
-            )
+            ours, theirs, of = on(name)
+            where = of and f" on rows{of}"
+            said = f"{_title(name)} scores {theirs}, the adapter {ours}{where}: {why}"
+            return end("reject", said)
     if open_:
         name = max(open_, key=lambda name: proofs[name].settled_by(min_effect))
         needed = proofs[name].settled_by(min_effect)
+        ours, theirs, of = on(name)
         summary = (
-            f"{on(name, adapter)} against {_title(name)}'s {on(name, against[name])} on "
-            f"{proofs[name].n} rows{which[name]} may be chance (p = {gains[name]:.2g}): about "
-            f"{needed} held-out rows would settle it"
+            f"{ours} against {_title(name)}'s {theirs} on {proofs[name].n} rows{of} may be chance "
+            f"(p = {gains[name]:.2g}): about {needed} held-out rows would settle it"
         )
         return end("insufficient", summary, rows_needed=needed)
-    found = []
+    beaten = []
     for name in proofs:
-        where = which[name] and (
-            f" on {proofs[name].n} rows{which[name]}, the adapter {on(name, adapter)} there"
-        )
-        found.append(f"{_title(name)} {on(name, against[name])}{where} (p = {gains[name]:.1g})")
-    return end("promote", f"{mine} on {n} held-out rows; {', '.join(found)}")
+        ours, theirs, of = on(name)
+        where = of and f" on {proofs[name].n} rows{of}, the adapter {ours} there"
+        beaten.append(f"{_title(name)} {theirs}{where} (p = {gains[name]:.1g})")
+    return end("promote", f"{mine} on {n} held-out rows; {', '.join(beaten)}")
 
 
 def _within(
