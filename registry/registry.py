@@ -18,6 +18,7 @@ from registry.jobs import Jobs
 from registry.news import News
 from registry.outcomes import Outcomes
 from registry.retention import Retention
+from registry.rooms import Rooms
 from registry.signals import Signals
 from registry.snapshot import Snapshot
 from registry.store import Store
@@ -44,6 +45,7 @@ class Registry:
         self.signals = Signals(database)
         self.retention = Retention(database)
         self.decisions = Decisions(database)
+        self.rooms = Rooms(database)
         self.history = History(database)
         self.news = News(database)
 
