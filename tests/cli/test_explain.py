@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import time
 from typing import Any
@@ -148,10 +149,21 @@ def test_a_version_that_waits_for_a_person_is_named_with_what_to_type(
         "acme", "support", "b" * 64, manifest={}, evaluation={}, verdict="promote", job_id=job.id
     )
     controller.tick()
-    command = f"switchyard adapter promote {version.served_name} --tenant acme"
-    assert _said(switchyard)["evidence"]["candidate"].endswith(f"`{command}`")
+    yes, no = (f"switchyard adapter {word} {version.served_name} --tenant acme"
+               for word in ("promote", "reject"))  # fmt: skip
+    assert _said(switchyard)["evidence"]["candidate"].endswith(f"`{yes}`, or `{no}`")
     home_registry.versions.force(version.digest, "ada")
     assert _said(switchyard)["evidence"]["candidate"].endswith("on its way to traffic")
+    said_no = switchyard(*no.split()[1:], "--because", "too terse").output
+    assert f"{version.served_name} is rejected, and gets no traffic" in said_no
+    again = switchyard(*no.split()[1:]).output
+    assert "is rejected already: a person declined it: too terse" in again
+    live = switchyard("adapter", "reject", LIVE, "--tenant", "acme", code=1)
+    assert "`switchyard adapter rollback` takes it back" in live.stderr
+    said = _said(switchyard)
+    assert "candidate" not in said["evidence"]
+    told = f"{version.served_name} gets no traffic: {getpass.getuser()} declined it: too terse"
+    assert said["history"][0]["said"] == told
 
 
 def test_it_speaks_with_the_settings_of_the_controller_that_runs_elsewhere(
