@@ -152,6 +152,30 @@ def promote(
 
 
 @adapter.command()
+def reject(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="Served name, digest or its first digits.")],
+    tenant: TenantOption,
+    because: Annotated[str, typer.Option(help="Why, for its receipt.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Decline a version on its way to traffic: it is rejected, and off its traffic at once."""
+    from cli import lineage
+
+    with opened(context) as registry:
+        found = registry.versions.find(tenant, version)
+        before = found.state
+        found = registry.decline(found.digest, getpass.getuser(), because)
+        value = lineage.of_version(registry, found)
+    if as_json:
+        render.emit(value)
+    elif before == "rejected":
+        print(f"{found.served_name} is rejected already: {lineage.summary(found.reasons)}")
+    else:
+        print(f"{found.served_name} is rejected, and gets no traffic")
+
+
+@adapter.command()
 def retrain(
     context: typer.Context, name: Name, tenant: TenantOption, as_json: AsJson = False
 ) -> None:

@@ -29,8 +29,8 @@ def explain(
     from cli import room_settings
     from monitoring import explain as explaining
 
-    settings = room_settings.controller(Invocation.of(context).home)
     with opened(context) as registry:
+        settings, whose = room_settings.deciding(Invocation.of(context).home, registry)
         owner = registry.tenants.get(tenant)
         if adapter is not None:
             registry.adapters.get(tenant, adapter)
@@ -40,8 +40,10 @@ def explain(
             if adapter in (None, each.adapter)
         ]
     if as_json:
-        render.emit([each.json() for each in found])
+        render.emit([{**each.json(), "settings": whose} for each in found])
         return
+    if found and whose == room_settings.OWN:
+        print(room_settings.NO_CONTROLLER)
     if not found:
         print(f"{tenant} has no adapter")
     console = Console(soft_wrap=True, highlight=False)

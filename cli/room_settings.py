@@ -16,6 +16,7 @@ from cli.home import Home
 
 if TYPE_CHECKING:
     from monitoring.settings import ControllerSettings
+    from registry import Registry
     from router.settings import RouterSettings
     from serve.settings import EngineSettings, SwapSettings
     from train.settings import WorkerSettings
@@ -27,6 +28,8 @@ WORKER = "SWITCHYARD_WORKER_"
 CONTROLLER = "SWITCHYARD_CONTROLLER_"
 UP = "SWITCHYARD_UP_"
 SHARED_KEY = "SWITCHYARD_ENGINE_API_KEY"
+RUNNING, OWN = "controller", "own"
+NO_CONTROLLER = "no controller has started yet: figures follow the settings of this command"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,18 @@ def controller(home: Home) -> ControllerSettings:
     from registry.settings import load
 
     return load(ControllerSettings, CONTROLLER, home.environ)
+
+
+def deciding(home: Home, registry: Registry) -> tuple[ControllerSettings, str]:
+    """What the controller that started last decides by, maybe on another machine, and RUNNING;
+    where none ever has, what one of this home would, and OWN. Raises SettingsError."""
+    from monitoring.settings import ControllerSettings
+    from registry.rooms import CONTROLLER as ROOM
+
+    room = registry.rooms.get(ROOM)
+    if room is None:
+        return controller(home), OWN
+    return ControllerSettings.of_json(room.settings), RUNNING
 
 
 def everything(home: Home) -> dict[str, Any]:

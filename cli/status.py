@@ -36,7 +36,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 def gather(home: Home, registry: Registry) -> dict[str, Any]:
     """Everything that the command shows, as plain values."""
     now = time.time()
-    settings = room_settings.controller(home)
+    settings, _ = room_settings.deciding(home, registry)
     tenants = {found.name: found for found in registry.tenants.all()}
     drift = {(state.tenant, state.adapter): state for state in registry.decisions.drift_states()}
     placed = [p.digest for p in registry.engines.placements() if p.state == "warm"]

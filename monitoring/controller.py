@@ -29,6 +29,7 @@ from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
 from registry.decisions import Decision
+from registry.rooms import CONTROLLER
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
@@ -61,7 +62,8 @@ class Controller:
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
-        """Show the gauges before the first tick."""
+        """Say what is decided by, and show the gauges before the first tick."""
+        self._registry.rooms.start(CONTROLLER, self._settings.json(), at=self._clock())
         self._show_registry()
         for row in self._registry.decisions.drift_states():
             kept = row.state.get("control", {})

@@ -108,8 +108,11 @@ def _candidate(situation: Situation, tenant: Tenant) -> list[Line]:
         return []
     said = f"{situation.candidate} is on its way to traffic"
     if situation.approval:
-        command = f"switchyard adapter promote {situation.candidate} --tenant {tenant.name}"
-        said = f"{situation.candidate} may go live, and waits for a person's word: `{command}`"
+        on = f"{situation.candidate} --tenant {tenant.name}"
+        said = (
+            f"{situation.candidate} may go live, and waits for a person's word: "
+            f"`switchyard adapter promote {on}`, or `switchyard adapter reject {on}`"
+        )
     return [Line("candidate", said)]
 
 

@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from monitoring.rollouts import ON_ITS_WAY
 from registry import Registry
 from registry.adapters import Adapter
 from registry.aliases import Alias
 from registry.news import Names, Standing
+from registry.versions import ON_ITS_WAY
 
 
 class Rest:

@@ -30,11 +30,10 @@ from registry.errors import InvalidTransition, NotFound
 from registry.news import Standing
 from registry.outcomes import Outcome
 from registry.tenants import Tenant
-from registry.versions import Version
+from registry.versions import ON_ITS_WAY, Version
 
 log = structlog.get_logger("switchyard.rollouts")
 
-ON_ITS_WAY = ("candidate", "shadow", "canary")
 _LOOKED_AT = 200
 """Receipts, the newest: more than a rollout leaves."""
 _STEPS = ("shadow", "canary", "promote", "reject", "rollback")
@@ -114,7 +113,7 @@ class Rollouts:
         if challenger.state != "candidate" and not on:  # a person took it off its traffic
             if waits(challenger, receipts):
                 no = Step("reject", "declined", "a person took it off its traffic")
-                self._reject(challenger, on, Trial("canary", None, True, 0, 0.0, {}), no)
+                self._reject(challenger, Trial("canary", None, True, 0, 0.0, {}), no)
             return
         if tenant.rollout != "staged":
             if challenger.state == "candidate" and not tenant.auto_promote:
@@ -124,7 +123,7 @@ class Rollouts:
         trial = self._trial(challenger, on, mine)
         step = next_step(trial, self._settings.rollout)
         if step.kind == "reject":
-            self._reject(challenger, on, trial, step)
+            self._reject(challenger, trial, step)
         elif step.kind == "wait":
             return
         elif broken is not None:
@@ -213,13 +212,13 @@ class Rollouts:
             self._record(challenger, "promote", step.rule, evidence)
         self._metrics.swaps_total.labels("promoted").inc()
 
-    def _reject(self, challenger: Version, on: Iterable[Alias], trial: Trial, step: Step) -> None:
+    def _reject(self, challenger: Version, trial: Trial, step: Step) -> None:
         summary = {"rejected_because": f"stopped in its rollout: {step.reason}"}
         evidence = {"weight": trial.weight, "reason": step.reason, **_shown(trial)}
         try:
             with self._registry.whole():
+                self._take_off(challenger)
                 self._registry.versions.move(challenger.digest, "rejected", summary)
-                self._clear(on, challenger.digest)
                 self._record(challenger, "reject", step.rule, evidence)
         except InvalidTransition:  # a person was faster
             return
@@ -250,7 +249,7 @@ class Rollouts:
             reason = {"reason": f"it was made {version.state} by other hands"}
             with self._registry.whole():
                 if version.state == "rejected":
-                    self._clear(aliases, digest)
+                    self._take_off(version)
                     self._record(version, "reject", "rollout-finished", reason)
                 elif version.state == "live":
                     for alias in aliases:
@@ -261,15 +260,8 @@ class Rollouts:
     def _flip(self, alias: Alias, digest: str) -> None:
         self._registry.aliases.flip(alias.tenant, alias.name, digest, at=self._clock())
 
-    def _clear(self, aliases: Iterable[Alias], digest: str) -> None:
-        for alias in aliases:
-            fields: dict[str, object] = {}
-            if alias.canary == digest:
-                fields["canary"] = None
-            if alias.shadow == digest:
-                fields["shadow"] = None
-            if fields:
-                self._registry.aliases.update(alias.tenant, alias.name, **fields)
+    def _take_off(self, version: Version) -> None:
+        self._registry.aliases.take_off(version.tenant, version.adapter, version.digest)
 
     def _record(self, version: Version, kind: str, rule: str, evidence: dict[str, Any]) -> Decision:
         receipt = self._registry.decisions.record(

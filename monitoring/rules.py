@@ -307,7 +307,8 @@ def alerts() -> list[Alert]:
             "0m",
             "ticket",
             "A version of {{ $labels.tenant }} waits for a person's word",
-            "It did no harm on its way to traffic. Its tenant wants a person to promote it.",
+            "It did no harm on its way to traffic. Its tenant wants a person to say: `switchyard "
+            "adapter promote` or `switchyard adapter reject`.",
         ),
         Alert(
             "SwitchyardControllerStalled",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from monitoring.drift import DriftSettings
 from monitoring.quality import QualitySettings
 from monitoring.rollout import RolloutSettings
+from registry.settings import SettingsError, load
+
+_PLACES = ("metrics_host", "metrics_port")
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,24 @@ class ControllerSettings:
     def __post_init__(self) -> None:
         """Raises ValueError for weights that are none."""
         _weights(self.rollout_weights)
+
+    def json(self) -> dict[str, Any]:
+        """What is decided by: all but where the metrics are."""
+        return {name: value for name, value in asdict(self).items() if name not in _PLACES}
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> ControllerSettings:
+        """What `json` gave, maybe in another release: a setting that this one doesn't know or
+        can't take is left out, one that is missing has its default."""
+        taken: dict[str, str] = {}
+        for name, value in kept.items():
+            said = {name.upper(): "" if value is None else str(value)}
+            try:
+                load(cls, "", said)
+            except SettingsError:
+                continue
+            taken |= said
+        return load(cls, "", taken)
 
     @property
     def quality(self) -> QualitySettings:

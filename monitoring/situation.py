@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitoring.rollouts import ON_ITS_WAY, waits
+from monitoring.rollouts import waits
 from monitoring.ruling import Situation
 from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
@@ -13,6 +13,7 @@ from registry import Registry
 from registry.adapters import Adapter
 from registry.decisions import ACCEPT, Decision
 from registry.tenants import Tenant
+from registry.versions import ON_ITS_WAY
 
 _LOOKED_AT = 200
 """Receipts of an adapter, the newest."""

@@ -10,9 +10,10 @@ from monitoring.interval import wilson
 from monitoring.labels import OTHER
 from monitoring.loop_metrics import BOUNDS, VERDICTS, VERSION_STATES
 from monitoring.metrics import DECISION_KINDS, Metrics
-from monitoring.rollouts import ON_ITS_WAY, waits
+from monitoring.rollouts import waits
 from registry import Registry
 from registry.news import Gain, Standing
+from registry.versions import ON_ITS_WAY
 
 _LOOKED_AT = 200
 """Receipts of an adapter, the newest."""

@@ -167,6 +167,23 @@ class Aliases:
             bump(session)
         return alias
 
+    def take_off(self, tenant: str, adapter: str, digest: str) -> dict[str, str]:
+        """End a version's part in the traffic of its adapter's aliases as canary and as shadow;
+        {alias: which of them it was, "canary" where both}. Until the transaction ends, no alias of
+        the adapter can be changed."""
+        taken: dict[str, str] = {}
+        query = select(Alias).where(Alias.tenant == tenant, Alias.adapter == adapter)
+        with self._database.write() as session:
+            for alias in session.scalars(query.order_by(Alias.name).with_for_update()):
+                for place in ("shadow", "canary"):
+                    if getattr(alias, place) == digest:
+                        _set(session, alias, {place: None})
+                        alias.updated_at = now()
+                        taken[alias.name] = place
+            if taken:
+                bump(session)
+        return taken
+
     def roll_back(self, tenant: str, name: str, digest: str | None = None) -> tuple[Alias, str]:
         """Flip to the version that was live before, or to another that once passed the engine's
         check; the alias, and the digest it went to. Raises NotFound, NothingBefore, NotServable,

@@ -19,7 +19,7 @@ LEAST_WEIGHT, LARGEST_WEIGHT = 0.01, 1000.0
 LARGEST_CONTROL = 0.5
 LATEST = 253_402_300_799
 """The end of the year 9999: milliseconds given as seconds lie beyond it."""
-LONGEST_TEXT = 200
+LONGEST_TEXT, LONGEST_REASON = 200, 1000
 
 LIMITS = ("requests_per_minute", "tokens_per_minute", "tokens_per_day", "max_concurrent")
 ROLLOUTS = ("staged", "direct")
@@ -63,19 +63,17 @@ def check_choice(field: str, value: object, choices: tuple[str, ...]) -> None:
         raise InvalidValue(field, value, f"one of {', '.join(choices)}")
 
 
-def check_text(field: str, value: object) -> None:
+def check_text(field: str, value: object, longest: int = LONGEST_TEXT) -> None:
     """A short text for people, without control characters or halves of a character.
 
     Raises InvalidValue.
     """
     if (
         not isinstance(value, str)
-        or len(value) > LONGEST_TEXT
+        or len(value) > longest
         or any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
     ):
-        raise InvalidValue(
-            field, value, f"at most {LONGEST_TEXT} characters, no control characters"
-        )
+        raise InvalidValue(field, value, f"at most {longest} characters, no control characters")
 
 
 def check_moment(field: str, value: object) -> None:

@@ -17,12 +17,14 @@ from registry.history import History
 from registry.jobs import Jobs
 from registry.news import News
 from registry.outcomes import Outcomes
+from registry.ranges import LONGEST_REASON, check_text
 from registry.retention import Retention
+from registry.rooms import Rooms
 from registry.signals import Signals
 from registry.snapshot import Snapshot
 from registry.store import Store
 from registry.tenants import Tenants
-from registry.versions import Versions
+from registry.versions import Version, Versions
 
 
 class Registry:
@@ -44,6 +46,7 @@ class Registry:
         self.signals = Signals(database)
         self.retention = Retention(database)
         self.decisions = Decisions(database)
+        self.rooms = Rooms(database)
         self.history = History(database)
         self.news = News(database)
 
@@ -105,6 +108,31 @@ class Registry:
             evidence=evidence,
         )
         return {"tenant": tenant, **evidence}
+
+    def decline(self, digest: str, by: str, because: str = "") -> Version:
+        """A person's no to a version on its way to traffic: it is rejected and off all traffic, and
+        a receipt says who said so and why; all of it at once. One that is rejected stays as it is.
+
+        Raises NotFound, NotServable (it is not on its way), InvalidValue.
+        """
+        check_text("because", because, LONGEST_REASON)
+        said = f"declined it: {because}" if because else "declined it"
+        version = self.versions.get(digest)
+        with self.whole():
+            # Aliases first, as `flip` has it: two transactions that lock in turns would not end.
+            taken = self.aliases.take_off(version.tenant, version.adapter, digest)
+            if self.versions.decline(digest, f"a person {said}"):
+                self.decisions.record(
+                    version.tenant,
+                    version.adapter,
+                    "reject",
+                    "declined",
+                    by=by,
+                    digest=digest,
+                    job_id=version.job_id,
+                    evidence={"reason": f"{by} {said}", "taken_off": taken},
+                )
+        return self.versions.get(digest)
 
     def close(self) -> None:
         """Give back the database's connections."""

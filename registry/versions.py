@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.adapters import Adapter
 from registry.database import Base, Database, JsonObject, bump, now, queue
-from registry.errors import AlreadyExists, InvalidTransition, NotFound
+from registry.errors import AlreadyExists, InvalidTransition, NotFound, NotServable
 from registry.names import served_name
 
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -32,6 +32,10 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "held": frozenset({"candidate", "shadow", "canary", "live", "rejected"}),
     "rejected": frozenset({"candidate"}),
 }
+
+
+ON_ITS_WAY = ("candidate", "shadow", "canary")
+"""States of a version that may still go live by itself."""
 
 
 class Version(Base):
@@ -192,6 +196,24 @@ class Versions:
             version.reasons = {**version.reasons, "requested_by": by}
             bump(session)
         return version
+
+    def decline(self, digest: str, reason: str) -> bool:
+        """Reject a version on its way to traffic; False: it was rejected before, and stays as it
+        was. Raises NotFound, NotServable (it is not on its way)."""
+        with self._database.write() as session:
+            version = session.get(Version, digest, with_for_update=True)
+            if version is None:
+                raise NotFound("version", digest[:12])
+            if version.state == "rejected":
+                return False
+            if version.state not in ON_ITS_WAY:
+                back = "; `switchyard adapter rollback` takes it back"
+                why = f"it is {version.state!r}{back if version.state == 'live' else ''}"
+                raise NotServable(version.served_name, "declined", why)
+            move(session, digest, "rejected")
+            version.reasons = {**version.reasons, "rejected_because": reason}
+            bump(session)
+        return True
 
     def certify(self, digest: str, certificate: JsonObject) -> Version:
         """Keep the engine's effect and parity figures. Raises NotFound."""

@@ -46,7 +46,8 @@ def report(
     now = time.time()
     with opened(context) as registry:
         told = account.gather(registry, now - back, now, tenant, price)
-        add_drift(registry, told, room_settings.controller(Invocation.of(context).home))
+        settings, told["settings"] = room_settings.deciding(Invocation.of(context).home, registry)
+        add_drift(registry, told, settings)
     if html is not None:
         from cli.report.page import page
 
@@ -55,6 +56,8 @@ def report(
         render.emit(told)
         return
     show(told)
+    if told["settings"] == room_settings.OWN:
+        print(room_settings.NO_CONTROLLER)
     if html is not None:
         print(f"{html} has it as a page")
 

@@ -11,12 +11,14 @@ from registry import Registry
 from registry.adapters import Adapter
 from registry.engines import Placement
 from registry.errors import NotServable
+from registry.ranges import LONGEST_REASON
 from registry.versions import Version
 from router.admin.errors import answers
 from router.admin.fields import (
     NAME,
     AfterId,
     AfterName,
+    Body,
     Limit,
     Page,
     Shape,
@@ -89,6 +91,18 @@ class VersionDetail(VersionShape):
     placements: list[PlacementShape]
 
 
+class Refusal(Body):
+    """Why a version is not wanted."""
+
+    because: str = Field(
+        "",
+        max_length=LONGEST_REASON,
+        pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        description="For its receipt.",
+        examples=["answers are too terse"],
+    )
+
+
 class VersionPage(Page[VersionShape]):
     """Versions, the newest first."""
 
@@ -151,6 +165,17 @@ def routes(registry: Registry) -> APIRouter:
         if found.state != "live":
             found = registry.versions.force(found.digest, BY)
         return detail(found)
+
+    @router.post("/versions/{version}/reject", responses=answers(400, 404, 409))
+    def reject_version(
+        tenant: TenantName, version: VersionName, body: Refusal | None = None
+    ) -> VersionDetail:
+        """Decline a candidate, shadow or canary: it is rejected, and off its traffic at once.
+
+        A receipt says why. One that is rejected already stays as it is.
+        """
+        found = registry.versions.find(tenant, version)
+        return detail(registry.decline(found.digest, BY, body.because if body else ""))
 
     @router.post("/versions/{version}/retire", responses=answers(400, 404, 409))
     def retire_version(tenant: TenantName, version: VersionName) -> VersionDetail:

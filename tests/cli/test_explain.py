@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import time
 from typing import Any
+
+import pytest
 
 from cli.home import Home
 from monitoring.controller import Controller
@@ -18,7 +21,7 @@ from tests.monitoring.world import Asked, questions
 LIVE = "a" * 64
 
 
-def _live(registry: Registry) -> Controller:
+def _live(registry: Registry, settings: ControllerSettings | None = None) -> Controller:
     """acme/support with a version that is live."""
     registry.tenants.create("acme")
     registry.adapters.create("acme", "support", "tiny")
@@ -31,7 +34,7 @@ def _live(registry: Registry) -> Controller:
     assert registry.jobs.lease("worker-1") is not None
     registry.jobs.succeed(job.id, "worker-1", LIVE)
     registry.aliases.flip("acme", "support", LIVE)
-    return Controller(registry, ControllerSettings(), Metrics())
+    return Controller(registry, settings or ControllerSettings(), Metrics())
 
 
 _numbers = itertools.count()
@@ -146,10 +149,53 @@ def test_a_version_that_waits_for_a_person_is_named_with_what_to_type(
         "acme", "support", "b" * 64, manifest={}, evaluation={}, verdict="promote", job_id=job.id
     )
     controller.tick()
-    command = f"switchyard adapter promote {version.served_name} --tenant acme"
-    assert _said(switchyard)["evidence"]["candidate"].endswith(f"`{command}`")
+    yes, no = (f"switchyard adapter {word} {version.served_name} --tenant acme"
+               for word in ("promote", "reject"))  # fmt: skip
+    assert _said(switchyard)["evidence"]["candidate"].endswith(f"`{yes}`, or `{no}`")
     home_registry.versions.force(version.digest, "ada")
     assert _said(switchyard)["evidence"]["candidate"].endswith("on its way to traffic")
+    said_no = switchyard(*no.split()[1:], "--because", "too terse").output
+    assert f"{version.served_name} is rejected, and gets no traffic" in said_no
+    again = switchyard(*no.split()[1:]).output
+    assert "is rejected already: a person declined it: too terse" in again
+    live = switchyard("adapter", "reject", LIVE, "--tenant", "acme", code=1)
+    assert "`switchyard adapter rollback` takes it back" in live.stderr
+    said = _said(switchyard)
+    assert "candidate" not in said["evidence"]
+    told = f"{version.served_name} gets no traffic: {getpass.getuser()} declined it: too terse"
+    assert said["history"][0]["said"] == told
+
+
+def test_it_speaks_with_the_settings_of_the_controller_that_runs_elsewhere(
+    switchyard: Switchyard, home_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_CONTROLLER_REFERENCE", "60")
+    controller = _live(home_registry, ControllerSettings(reference=300, poll_s=0.5))
+    controller.tick()
+    own = _said(switchyard)
+    assert own["settings"] == "own"
+    assert own["evidence"]["prompts"] == "0 of 60 for the reference have come"
+    said = "no controller has started yet: figures follow the settings of this command"
+    assert said in switchyard("explain", "acme").output
+    assert said in switchyard("report").output
+    assert switchyard.json("report")["settings"] == "own"
+    controller.startup()
+    theirs = _said(switchyard)
+    assert theirs["settings"] == "controller"
+    assert theirs["evidence"]["prompts"] == "0 of 300 for the reference have come"
+    assert said not in switchyard("explain", "acme").output
+    assert said not in switchyard("report").output
+    assert switchyard.json("report")["settings"] == "controller"
+    (alias,) = switchyard.json("status")["aliases"]
+    assert alias["drift_text"] == "reference 0/300"
+
+
+def test_a_wrong_setting_of_its_own_is_no_matter_where_a_controller_has_started(
+    switchyard: Switchyard, home_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _live(home_registry).startup()
+    monkeypatch.setenv("SWITCHYARD_CONTROLLER_REFERENCE", "many")
+    assert _said(switchyard)["settings"] == "controller"
 
 
 def test_what_is_not_there_is_named(switchyard: Switchyard, home: Home) -> None:

@@ -201,6 +201,30 @@ def test_a_rejected_retraining_is_scored_and_tried_again_after_twice_the_cooldow
     assert again.idempotency_key == "retrain:acme:support:0:2"
 
 
+def test_a_declined_version_waits_no_more_and_counts_as_a_retraining_in_vain(
+    scene: Scene,
+) -> None:
+    scene.registry.tenants.update("acme", auto_promote=False, rollout="direct")
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    scene.finish(job, "b" * 64, exact=0.92, before=0.55)
+    scene.controller.tick()
+    assert scene.gauge("rollouts_waiting", tenant="acme") == 1
+    scene.registry.decline("b" * 64, "ada", "too terse")
+    scene.controller.tick()
+    assert scene.gauge("rollouts_waiting", tenant="acme") == 0
+    realised = scene.receipts("retrain")[0].realised
+    assert realised is not None
+    assert realised["outcome"] == "rejected"
+    assert len(scene.registry.corrections.of("acme", "support")) == 6, "they wait again"
+    hold = scene.receipts("hold")[-1]
+    assert (hold.rule, "2000 s are wanted, after 1 in vain" in hold.evidence["reason"]) == (
+        "cooldown", True
+    )  # fmt: skip
+    assert [d.by for d in scene.receipts("reject")] == ["ada"], "one receipt, the person's"
+
+
 def test_an_alerts_wish_waits_for_corrections_and_a_persons_does_not(scene: Scene) -> None:
     scene.controller.tick()
     decisions = scene.registry.decisions

@@ -245,6 +245,24 @@ def test_who_takes_a_waiting_versions_traffic_away_has_said_no(stage: Stage) -> 
     assert stage.receipts()[-1].rule == "declined"
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.1, 0.5], ids=["shadow", "canary", "waiting"])
+def test_what_a_person_declined_is_over_at_once_wherever_it_was(
+    stage: Stage, weight: float
+) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False)
+    if weight:
+        _to(stage, weight)
+        stage.both(100)
+    stage.attend()
+    stage.registry.decline(NEW, "ada", "too terse")
+    for _ in range(2):
+        assert (stage.alias.live, stage.alias.canary, stage.alias.shadow) == (OLD, None, None)
+        assert not waits(stage.registry.versions.get(NEW), stage.receipts()[::-1])
+        last = stage.receipts()[-1]
+        assert (last.kind, last.rule, last.by) == ("reject", "declined", "ada")
+        stage.attend()
+
+
 def test_harm_stops_what_waits_for_a_person(stage: Stage) -> None:
     stage.registry.tenants.update("acme", auto_promote=False)
     _to(stage, 0.5)
@@ -323,7 +341,7 @@ def test_a_controller_killed_between_two_rows_goes_on_where_it_was(
 
     with monkeypatch.context() as patch:
         for noun, names in (
-            (stage.registry.aliases, ("flip", "update")),
+            (stage.registry.aliases, ("flip", "update", "take_off")),
             (stage.registry.versions, ("move",)),
             (stage.registry.decisions, ("record",)),
         ):

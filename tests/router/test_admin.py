@@ -330,11 +330,35 @@ def test_a_version_is_shown_whole_asked_for_and_retired(
     assert [adapter["name"] for adapter in adapters] == ["tickets"]
 
 
+def test_a_version_is_declined_with_a_reason_and_a_receipt(
+    admin: httpx.Client, registry: Registry
+) -> None:
+    make_adapter(registry)
+    live, version = make_version(registry, 1), make_version(registry, 2)
+    registry.aliases.flip("acme", "tickets", live.digest)
+    registry.aliases.update("acme", "tickets", canary=version.digest, canary_weight=0.5)
+    path = "/v1/tenants/acme/versions"
+    for body in ({"because": "\u0001"}, {"because": "x" * 1001}, {"because": None}):
+        answer = admin.post(f"{path}/{version.short}/reject", json=body)
+        refused(answer, 400, "invalid_value", "because")
+    answer = admin.post(f"{path}/{version.short}/reject", json={"because": "too terse"})
+    assert (answer.status_code, answer.json()["state"]) == (200, "rejected")
+    assert answer.json()["reasons"]["rejected_because"] == "a person declined it: too terse"
+    assert admin.get("/v1/tenants/acme/aliases/tickets").json()["canary"] is None
+    assert admin.post(f"{path}/{version.short}/reject").json()["state"] == "rejected", "still"
+    receipts = admin.get("/v1/decisions", params={"kind": "reject"}).json()["data"]
+    assert [(r["by"], r["rule"], r["version"]) for r in receipts] == [
+        ("admin-api", "declined", version.digest)
+    ]
+    answer = admin.post(f"{path}/{live.short}/reject")
+    assert "`switchyard adapter rollback` takes it back" in refused(answer, 409, "conflict")
+
+
 def test_another_tenant_s_version_is_not_there(admin: httpx.Client, registry: Registry) -> None:
     make_adapter(registry)
     make_adapter(registry, "lex", "clauses")
     theirs = make_version(registry, 1, "lex", "clauses")
-    for verb, path in (("GET", ""), ("POST", "/promote"), ("POST", "/retire")):
+    for verb, path in (("GET", ""), ("POST", "/promote"), ("POST", "/reject"), ("POST", "/retire")):
         answer = admin.request(verb, f"/v1/tenants/acme/versions/{theirs.digest}{path}")
         refused(answer, 404, "not_found", "version")
     for field in ("canary", "shadow"):
