@@ -58,7 +58,8 @@ class Controller:
         self._watchers: dict[tuple[str, str], Watcher] = {}
         self._engine_starts: dict[str, float] = {}
         self._controls: dict[tuple[str, str], tuple[int, float]] = {}  # (alarms, promised) counted
-        self._artifacts: dict[str, str | None] = {}  # what is wrong with a live digest
+        self._artifacts: dict[str, tuple[str | None, float | None]] = {}
+        """What is wrong with a live digest, and when it was asked."""
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
@@ -78,7 +79,11 @@ class Controller:
         live = {(a.tenant, a.adapter) for a in aliases if a.live is not None}
         self._share = 1 / max(len(live), 1)
         versions = self._registry.news.versions()
-        self._artifacts = {v.digest: artifact_of(v.again) for v in versions if v.state == "live"}
+        self._artifacts = {
+            v.digest: (artifact_of(v.again), (v.again or {}).get("at"))
+            for v in versions
+            if v.state == "live"
+        }
         self._rest.read(adapters, aliases, versions)
         unscored: dict[tuple[str, str], list[Decision]] = {}
         for receipt in self._registry.news.unscored():
@@ -120,8 +125,8 @@ class Controller:
             self._watchers[key] = watcher
         self._retraining.go_on(watcher)  # killed between deciding and doing
         self._follow(watcher)
+        self._check(watcher)
         watcher.read(self._settings.read_limit, self._share)
-        watcher.artifact = self._artifacts.get(watcher.live or "")
         self._rollouts.attend(tenant, adapter, watcher.broken)
         self._score(unscored)  # before anything is proposed: failures and their corrections count
         self._follow(watcher)
@@ -165,8 +170,11 @@ class Controller:
     def _follow(self, watcher: Watcher) -> None:
         names = (watcher.tenant, watcher.adapter)
         if watcher.follow(self._registry.aliases.of_adapter(*names)):
-            watcher.artifact = self._artifacts.get(watcher.live or "")
+            self._check(watcher)
             log.info("new drift reference", tenant=names[0], adapter=names[1], epoch=watcher.epoch)
+
+    def _check(self, watcher: Watcher) -> None:
+        watcher.check(*self._artifacts.get(watcher.live or "", (None, None)))
 
     def _spend(self, proposals: list[Proposal]) -> None:
         """Begin the retrainings that are worth most, as many as the budget has room for."""

@@ -77,6 +77,7 @@ class Integrity:
         self._counts = Counter({int(k): int(v) for k, v in kept.get("counts", {}).items()})
         self._settled: frozenset[int] | None = None
         self._window: deque[int] = deque(kept.get("window", ()), maxlen=WINDOW)
+        self._numbers: deque[int] = deque(kept.get("numbers", ()), maxlen=WINDOW)
         self.changed = bool(kept.get("changed", False))
         """Whether nearly all exchanges are built in another way than usual; so until nearly none
         is."""
@@ -123,8 +124,16 @@ class Integrity:
         gone = sum(n for code, n in strange.items() if not code) > strange.total() / 2
         return "the system prompt is gone" if gone else "another system prompt"
 
-    def see(self, code: int, client: str | None = None) -> bool:
-        """Take in one exchange's layout and client; whether `changed` is another than before."""
+    @property
+    def first(self) -> int | None:
+        """The number of the first exchange of the window that is built in another way."""
+        usual, numbers = self.usual, [*self._numbers]
+        late = [*self._window][len(self._window) - len(numbers) :]
+        return next((n for n, code in zip(numbers, late, strict=True) if code not in usual), None)
+
+    def see(self, code: int, client: str | None = None, number: int = 0) -> bool:
+        """Take in one exchange's layout, client and number; whether `changed` is another than
+        before."""
         self._clients.append(client or "")
         if self._settled is None and self._counts.total() < self._reference:
             self._counts[code] += 1
@@ -134,6 +143,7 @@ class Integrity:
         if not usual:
             return False
         self._window.append(code)
+        self._numbers.append(number)
         if code in usual:
             self._usual_clients.append(client or "")
         strange = sum(code not in usual for code in self._window)
@@ -163,6 +173,7 @@ class Integrity:
         return {
             "counts": {str(code): n for code, n in self._counts.most_common(100)},
             "window": [*self._window],
+            "numbers": [*self._numbers],
             "changed": self.changed,
             "clients": [*self._clients],
             "usual_clients": [*self._usual_clients],

@@ -78,6 +78,11 @@ class Quality:
         channel = self._channels[name]
         return channel.count - channel.down_at
 
+    @property
+    def most(self) -> int:
+        """Outcomes of the channel that had most."""
+        return max(channel.count for channel in self._channels.values())
+
     def forgive(self, outcomes: int) -> None:
         """Take back what the last `outcomes` of each channel seemed to show."""
         for channel in self._channels.values():

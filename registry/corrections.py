@@ -28,7 +28,7 @@ class Corrections:
         """Corrected examples with their prompts, oldest first; only those in no job if `unused`;
         only of prompts from `since` on (seconds since the epoch; where the request is not kept any
         more, the correction's own time). None of the control arm: what the base got wrong is
-        nothing that the adapter has to learn.
+        nothing that the adapter has to learn; and none of doubtful requests.
         """
         query = (
             select(Feedback)
@@ -38,6 +38,7 @@ class Corrections:
                 Feedback.adapter == adapter,
                 Feedback.corrected.is_(True),
                 func.coalesce(Exchange.role, "") != CONTROL,
+                Exchange.doubtful.is_not(True),
             )
         )
         if unused:
@@ -51,7 +52,7 @@ class Corrections:
     def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
         """{why: how many} of the corrections that no training can learn from."""
         query = (
-            select(Feedback, Exchange.role)
+            select(Feedback, Exchange.role, Exchange.doubtful)
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
             .where(
                 Feedback.tenant == tenant,
@@ -61,17 +62,17 @@ class Corrections:
         )
         with self._database.read() as session:
             rows = session.execute(query)
-            found = [_unusable(row, role) for row, role in rows if row.better is not None]
+            found = [_unusable(*row) for row in rows if row[0].better is not None]
         return dict(Counter(why for why in found if why is not None))
 
     def why_unusable(self, row: Feedback) -> str | None:
         """Why no training can learn from this correction; None where one can. Raises NotFound."""
-        query = select(Exchange.role).where(Exchange.id == row.exchange_id)
+        query = select(Exchange.role, Exchange.doubtful).where(Exchange.id == row.exchange_id)
         with self._database.read() as session:
-            role = session.scalar(query)
-        if role is None:
+            found = session.execute(query).first()
+        if found is None:
             raise NotFound("completion", row.exchange_id)
-        return _unusable(row, role)
+        return _unusable(row, *found)
 
     def mark_used(self, feedback_ids: Sequence[str], job_id: str) -> None:
         """Note which job trains on these corrections, so that the next one waits for new ones."""
@@ -87,11 +88,13 @@ class Corrections:
                 row.used_in_job = None
 
 
-def _unusable(row: Feedback, role: str | None) -> str | None:
+def _unusable(row: Feedback, role: str | None, doubtful: bool | None) -> str | None:
     if row.adapter is None:
         return "no adapter was asked for"
     if role == CONTROL:
         return "the base gave the answer, as a control"
+    if doubtful:
+        return "the messages were built in another way than usual"
     if row.messages is None:
         return "the prompt is not kept: send it along as 'messages', or let text be kept"
     return None

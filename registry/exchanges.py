@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    update,
 )
 from sqlalchemy.orm import Mapped, defer, mapped_column
 
@@ -87,6 +88,9 @@ class Exchange(Base):
     """Of the answer's tokens, where the client asked for their log-probabilities."""
     layout: Mapped[int | None]
     """How the messages are built, without what they say: monitoring/integrity.py."""
+    doubtful: Mapped[bool | None]
+    """True where they were built in another way than usual, and all before and after were so:
+    nothing is learned from it, whatever is said of it."""
     client: Mapped[str | None]
     """Which library sent it, in which version: monitoring/client.py."""
     sketch: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -225,6 +229,19 @@ class Exchanges:
         """The newest exchange's number, 0 when there is none."""
         with self._database.read() as session:
             return session.scalar(select(func.max(Exchange.number))) or 0
+
+    def doubt(
+        self, tenant: str, adapter: str, first: int, last: int, doubtful: bool = True
+    ) -> None:
+        """Note of an adapter's exchanges with these numbers, both included, that nothing is to be
+        learned from them; or that something may be."""
+        with self._database.write() as session:
+            session.execute(
+                update(Exchange)
+                .where(Exchange.number.between(first, last))
+                .where(Exchange.tenant == tenant, Exchange.adapter == adapter)
+                .values(doubtful=doubtful)
+            )
 
     def traffic(self, since: float, window_s: float = 60.0, long: float = 0.95) -> Traffic:
         """Of the answered requests since a time (seconds since the epoch), the newest 100,000 at

@@ -109,6 +109,7 @@ class News:
                 Feedback.messages.is_not(None),
                 Feedback.used_in_job.is_(None),
                 func.coalesce(Exchange.role, "") != CONTROL,
+                Exchange.doubtful.is_not(True),
             )
             .group_by(Feedback.tenant, Feedback.adapter)
         )

@@ -50,6 +50,10 @@ class Said:
     finish_reason: str | None
     asked_at: float | None
     """When it was asked for (seconds since the epoch)."""
+    asked: int | None
+    """The number of that exchange."""
+    doubtful: bool | None
+    """As `Exchange.doubtful`."""
 
 
 class Outcomes:
@@ -76,6 +80,8 @@ class Outcomes:
                 Exchange.mean_logprob,
                 Exchange.finish_reason,
                 Exchange.created_at,
+                Exchange.number,
+                Exchange.doubtful,
             )
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
             .where(Feedback.number > number, Feedback.tenant == tenant, Feedback.adapter == adapter)
@@ -105,7 +111,8 @@ class Outcomes:
         limit: int = 50_000,
     ) -> list[Outcome]:
         """Of an adapter's requests from `since` to before `until` (seconds since the epoch), the
-        newest `limit`, oldest first. Refused ones (4xx) are left out: no model saw them."""
+        newest `limit`, oldest first. Refused ones (4xx) are left out: no model saw them; so are
+        doubtful ones."""
         query = (
             select(
                 Exchange.number,
@@ -125,6 +132,7 @@ class Outcomes:
                 Exchange.adapter == adapter,
                 Exchange.created_at >= since,
                 (Exchange.status < 400) | (Exchange.status >= 500),
+                Exchange.doubtful.is_not(True),
             )
             .order_by(Exchange.number.desc())
             .limit(limit)
