@@ -76,11 +76,19 @@ class Ranks:
 
     def add(self, bins: NDArray[np.int64]) -> None:
         """Count the scores of prompts: (prompts, channels)."""
+        self.above += self._counts(bins)
+        self.total += len(bins)
+
+    def take(self, bins: NDArray[np.int64]) -> None:
+        """Count scores of prompts no more, which were added."""
+        self.above -= self._counts(bins)
+        self.total -= len(bins)
+
+    def _counts(self, bins: NDArray[np.int64]) -> NDArray[np.uint32]:
         channels, width = self.above.shape
         at = bins + np.arange(channels) * width
         counts = np.bincount(at.ravel(), minlength=channels * width).reshape(channels, width)
-        self.above += counts[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.uint32)
-        self.total += len(bins)
+        return counts[:, ::-1].cumsum(axis=1)[:, ::-1].astype(np.uint32)
 
     def rank(self, bins: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.float64]:
         """(prompts, channels): where each prompt's scores rank among all before it and its own:

@@ -43,6 +43,8 @@ THRESHOLD = 10.0
 """The statistic at which the alarm goes: evidence is shown on a scale of logs that ends there."""
 _CALM = 5.0
 """Up to this the statistic goes without drift, now and then."""
+_OVER = 7.0
+"""An alarm that was not sustained is over once the statistic is down to this."""
 
 BLOCK = 64
 """Prompts looked at together: it costs a tenth of one after another, and gives the same."""
@@ -93,7 +95,10 @@ class Detector:
         self.above = 0
         """Prompts in a row with the evidence above the threshold."""
         self.crossed_at: int | None = None
-        """`seen` when the evidence first rose above the threshold."""
+        """`seen` when the evidence rose above the threshold; None again once that is over: it fell
+        far below before it was sustained."""
+        self.crossings = 0
+        """How often it rose so."""
         self.established_at: int | None = None
         """`seen` when drift had been sustained; from then on the detector rests."""
         self.calm_at: float | None = None
@@ -164,7 +169,8 @@ class Detector:
             if self._watch is None:
                 for prompt in block:
                     self._draw(prompt)
-            elif block and not self.established:
+                continue
+            while block and not self.established:
                 alarmed = self.crossed_at is not None
                 count = self._bet(self._watch, block, share, pause)
                 if before is not None and not alarmed and self.crossed_at is not None:
@@ -173,6 +179,7 @@ class Detector:
                     for packed, _ in prompts[start:taken]:
                         self._counts(packed)
                     return taken
+                block = block[count:]
         return taken
 
     def _counted(self) -> tuple[int, int, int, deque[int]]:
@@ -256,8 +263,8 @@ class Detector:
             self._waiting = []
 
     def _bet(self, watch: Watch, block: list[_Prompt], share: float, pause: bool) -> int:
-        """Bet on the ranks of these prompts until drift is established, or with `pause` until the
-        alarm; on how many."""
+        """Bet on the ranks of these prompts until drift is established, or an alarm is over, or
+        with `pause` until the alarm; on how many."""
         numbers = np.array([prompt.number for prompt in block])
         first, second = (chances(4 * self.seed + which, numbers) for which in (0, 2))
         ranked = watch.rank(unpacked([prompt.packed for prompt in block]), first, second)
@@ -265,31 +272,36 @@ class Detector:
         stakes = np.array([self.purse.stake(prompt.at, share) for prompt in block])
         fortunes = self._bets.place(ranked.p, stakes[:, None] * watch.parts)
         strongest = evidence(fortunes).max(axis=1)
-        calm = strongest <= math.exp(_CALM - THRESHOLD)
-        count = self._judged((strongest >= 1.0).tolist(), calm.tolist(), block, pause)
+        alarmed = self.crossed_at is not None
+        count = self._judged(strongest.tolist(), block, pause)
         if count < len(block):  # what comes after it has staked nothing
             self.purse = Purse.load(self.settings.false_alarms_per_week, purse)
             for prompt in block[:count]:
                 self.purse.stake(prompt.at, share)
         self._bets.fortunes = fortunes[count - 1].copy()
+        if self.crossed_at is None and (alarmed or strongest[:count].max() >= 1.0):
+            # Its stake is lost. What comes then is bet on afresh, so that the budget is kept.
+            self._bets = Bets.none(len(STREAMS))
         watch.keep(ranked, count)
         return count
 
-    def _judged(
-        self, alarms: list[bool], calm: list[bool], block: list[_Prompt], pause: bool
-    ) -> int:
-        """Follow the evidence from prompt to prompt; how many until drift was established, or the
-        alarm went and it is to `pause`."""
-        for count, (alarm, quiet, prompt) in enumerate(zip(alarms, calm, block, strict=True), 1):
-            if not alarm:
+    def _judged(self, strongest: list[float], block: list[_Prompt], pause: bool) -> int:
+        """Follow the evidence from prompt to prompt; how many until drift was established, an alarm
+        was over, or it went and it is to `pause`."""
+        for count, (found, prompt) in enumerate(zip(strongest, block, strict=True), 1):
+            crossing = self.crossed_at is None
+            if found < 1.0:
                 self.above = 0
-                if quiet and self.crossed_at is None:
+                if crossing and found <= _evidence(_CALM):
                     self.calm_at = prompt.at
+                if not crossing and found <= _evidence(_OVER):
+                    self.crossed_at = None
+                    return count
                 continue
             self.above += 1
-            crossing = self.crossed_at is None
             if crossing:
                 self.crossed_at = prompt.number
+                self.crossings += 1
             if self.above >= self.settings.sustained_for:
                 self.established_at = prompt.number
             if self.established or (crossing and pause):
@@ -297,11 +309,12 @@ class Detector:
         return len(block)
 
     def forgive(self, prompts: int) -> None:
-        """Take back what the last `prompts` seemed to show: bets begin again, and a crossing within
-        them is forgotten. They turned out to be no prompts of the tenant's; that they stay in the
-        bag makes those to come look the more ordinary."""
+        """Take back what the last `prompts` (64 at most) seemed to show: they leave the bag, bets
+        begin again, and a crossing within them is forgotten. They turned out to be no prompts of
+        the tenant's."""
         if self._watch is not None:
-            self._watch.restart()
+            resting = 0 if self.established_at is None else self.seen - self.established_at
+            self._watch.forgive(max(0, prompts - resting))
         self._bets = Bets.none(len(STREAMS))
         if self.crossed_at is not None and self.crossed_at > self.seen - prompts:
             self.crossed_at = self.established_at = None
@@ -340,6 +353,7 @@ class Detector:
             "crossed_at": self.crossed_at,
             "established_at": self.established_at,
             "calm_at": self.calm_at,
+            "crossings": self.crossings,
             "began": self._began,
             "mark": self._mark,
             "strangers": self._strangers,
@@ -370,6 +384,7 @@ class Detector:
         detector.above, detector.crossed_at = state["above"], state["crossed_at"]
         detector.established_at = state["established_at"]
         detector.calm_at = state.get("calm_at")
+        detector.crossings = state.get("crossings", int(detector.crossed_at is not None))
         detector._began, detector._mark = state["began"], state["mark"]
         detector._strangers = state["strangers"]
         detector._recent.extend(state["recent"])
@@ -381,6 +396,10 @@ class Detector:
             else:
                 detector._watch = Watch.load(arrays, settings.bag)
         return detector
+
+
+def _evidence(statistic: float) -> float:
+    return math.exp(statistic - THRESHOLD)
 
 
 def _shown(evidence: float) -> float:

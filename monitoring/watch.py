@@ -20,6 +20,8 @@ from monitoring.channels import BINS, SCORES, SIDES, Channels, Rows, described
 from monitoring.sketch import DESCRIPTORS, DIMENSIONS, NUMBERS
 from monitoring.topic import Ranking, Topic, rows_of
 
+LATEST = 64
+"""Prompts that can be taken out of the bag again, the last ones."""
 STREAMS = (*(name for name, _, _ in SIDES), "topic")
 """What is bet on."""
 _WEIGHTS = {"topic": 2.0, "both": 2.0}
@@ -48,12 +50,15 @@ class Watch:
         opening: int,
         bag: int,
         rows: Rows | None = None,
+        latest: NDArray[np.uint16] | None = None,
     ) -> None:
         self._channels = channels = Channels(baseline)
         self._ranks = ranks
         self._opening = opening
         self._topic = Topic(channels, opening, bag, rows)
         self._later = later
+        self._latest = np.zeros((0, len(SCORES)), np.uint16) if latest is None else latest
+        """The bins of the last prompts in the bag, LATEST at most."""
         weights = np.array([self._weight(name) for name in STREAMS])
         self.parts = weights / weights.sum()
         """By stream, the part of what is staked."""
@@ -84,6 +89,14 @@ class Watch:
         """Prompts that can be ranked before the topic must be learnt afresh."""
         return self._topic.room
 
+    def forgive(self, prompts: int) -> None:
+        """Take the last so many out of the bag, as far as they are remembered, and learn the topic
+        afresh."""
+        at = max(0, len(self._latest) - prompts)
+        self._ranks.take(self._latest[at:].astype(np.int64))
+        self._latest = self._latest[:at]
+        self.restart()
+
     def restart(self) -> None:
         """Learn the topic afresh from the reference."""
         self._topic.restart()
@@ -103,6 +116,8 @@ class Watch:
         self._later[:-1] += ranked.rows[:first, NUMBERS:].sum(axis=0, dtype=np.int64)
         self._later[-1] += first
         self._ranks.add(ranked.bins[:first])
+        latest = np.concatenate([self._latest, ranked.bins[:first].astype(np.uint16)])
+        self._latest = latest[-LATEST:]
         self._topic.keep(ranked.topic, first)
 
     def moved(self) -> dict[str, float]:
@@ -125,6 +140,7 @@ class Watch:
             "total": np.array(self._ranks.total),
             "later": self._later,
             "opening": np.array(self._opening),
+            "latest": self._latest,
             "rows": self._topic.arrays(),
         }
 
@@ -135,4 +151,5 @@ class Watch:
         baseline, rows = arrays["baseline"], arrays["rows"]
         if baseline.shape[1:] != (DIMENSIONS,) or rows.shape[1:] != (DIMENSIONS,):
             raise ValueError(f"expected rows of {DIMENSIONS}, found {baseline.shape}, {rows.shape}")
-        return cls(baseline, ranks, arrays["later"], int(arrays["opening"]), bag, rows)
+        latest = arrays.get("latest")
+        return cls(baseline, ranks, arrays["later"], int(arrays["opening"]), bag, rows, latest)

@@ -197,6 +197,8 @@ class Watcher:
             self.memory["said"] = word.number
             heard |= self._hear(word)
         self._look(share)
+        if self.detector.crossed_at is None:  # what was watched is over: another is news
+            self.memory.pop("watched", None)
         if self.failing.down and not self._fails_alone():
             self.failing.forget()
         if rows or said:

@@ -60,7 +60,7 @@ def alarms(
         detector.see_all(prompts[start : start + BLOCK], 1 / fleet)
         highest = max(highest, detector.statistic)
     return {
-        "crossed": detector.crossed_at is not None,
+        "crossed": detector.crossings > 0,
         "sustained": detector.established,
         "weeks": float(stream.times[-1] - stream.times[0]) / WEEK,
         "highest": round(highest, 3),

@@ -43,7 +43,7 @@ def test_a_fleet_keeps_its_budget_of_false_alarms() -> None:
         detector = Detector(budget)
         for number, packed in enumerate(stream(seed, budget.reference + prompts)):
             detector.see(packed, at=number * hour / 6, share=1 / tenants)
-        alarms += detector.crossed_at is not None
+        alarms += detector.crossings
         staked += detector.purse.spent
     weeks = (budget.reference + prompts) / 6 / 168
     assert staked <= budget.false_alarms_per_week * (weeks + 2 / 7)
@@ -93,6 +93,31 @@ def test_a_short_burst_raises_the_evidence_but_is_not_sustained() -> None:
     _run(detector, stream(3, 120))
     assert risen > detector.statistic
     assert not detector.established
+
+
+def test_a_burst_that_is_over_is_no_change_any_more_and_the_next_one_is_news() -> None:
+    detector = _run(Detector(DriftSettings(sustained_for=100)), stream(2, 400))
+    for burst in (1, 2):
+        _run(detector, pool(new=True)[100 * burst : 100 * burst + 12])
+        assert detector.crossed_at is not None
+        assert detector.crossings == burst
+        _run(detector, stream(3 + burst, 200))
+        assert detector.crossed_at is None
+        assert not detector.established
+    again = Detector.load(detector.settings, *detector.dump())
+    assert again.crossings == 2
+
+
+def test_prompts_that_were_none_leave_the_bag_as_it_was() -> None:
+    for chosen in (DriftSettings(), DriftSettings(sustained_for=1000)):
+        first, second = (_run(Detector(chosen), stream(2, 400)) for _ in range(2))
+        before = second.seen
+        _run(second, pool(new=True)[:60])
+        assert second.established is (chosen.sustained_for == 20)
+        assert first._watch is not None and second._watch is not None
+        second.forgive(second.seen - before)
+        assert second._watch._ranks.total == first._watch._ranks.total
+        assert (second._watch._ranks.above == first._watch._ranks.above).all()
 
 
 def test_a_client_in_a_loop_is_not_drift() -> None:
@@ -233,4 +258,4 @@ def test_a_rhythm_of_the_day_is_ordinary_once_the_reference_holds_both(
         at = number * 172.8  # five hundred a day
         share = 0.6 if at % 86_400.0 > 64_800.0 else 0.1  # at night, of another sort of tickets
         detector.see(rng.choice(pool(new=rng.random() < share)), at=at)
-    assert (detector.crossed_at is not None) is alarmed, detector.evidence()
+    assert (detector.crossings > 0) is alarmed, detector.evidence()
