@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring import retrain_set, words
+from monitoring.retraining import OUTSIDE_THE_RULE
 from monitoring.ruling import Ruling, Situation, rule
 from monitoring.settings import ControllerSettings
 from monitoring.situation import artifact_of, situation_of
@@ -63,10 +64,8 @@ def _of(
 ) -> Explanation:
     names = (tenant.name, adapter.name)
     served = {v.digest: v.served_name for v in registry.versions.all(*names)}
-    history = [
-        (receipt.created_at, words.of_decision(receipt, served))
-        for receipt in registry.decisions.page(None, _LATEST, *names)
-    ]
+    latest = registry.decisions.page(None, _LATEST, *names)
+    history = [(receipt.created_at, words.of_decision(receipt, served)) for receipt in latest]
     watcher = Watcher(registry, settings, *names)
     if watcher.live is None:
         nothing = Line("live", "nothing yet: the controller looks once a version is live")
@@ -95,12 +94,28 @@ def _of(
         Line("dislike", _dislike(watcher)),
         *_against_base(watcher),
         *_candidate(situation, tenant),
-        Line("corrections", f"{len(corrections)} that no training has used"),
+        Line("corrections", _waiting(situation)),
         *_useless(registry.corrections.unusable(*names)),
     ]
     if situation.failures:
         lines.append(Line("failures", f"the last {situation.failures} retrainings came to nothing"))
-    return Explanation(adapter.name, lines, rule(situation, settings), history)
+    ruling = _held(watcher, registry) or rule(situation, settings)
+    return Explanation(adapter.name, lines, ruling, history)
+
+
+def _held(watcher: Watcher, registry: Registry) -> Ruling | None:
+    """What the controller holds back although every rule allows it, as its receipt says."""
+    held = watcher.memory.get("held")
+    if held not in OUTSIDE_THE_RULE:
+        return None
+    holds = registry.decisions.page(None, _LATEST, watcher.tenant, watcher.adapter, "hold")
+    found = (str(d.evidence.get("reason", "")) for d in holds if d.rule == held)
+    return next((Ruling("hold", held, reason) for reason in found), None)
+
+
+def _waiting(situation: Situation) -> str:
+    said = f"{situation.corrections} that no training has used"
+    return f"{said}, {situation.of_drift} to prompts since drift began" if situation.drift else said
 
 
 def _candidate(situation: Situation, tenant: Tenant) -> list[Line]:
@@ -140,6 +155,8 @@ def _clients(watcher: Watcher) -> list[Line]:
 
 def _prompts(watcher: Watcher, settings: ControllerSettings) -> str:
     detector = watcher.detector
+    if watcher.integrity.changed:
+        return "are not looked at while messages are built in another way than usual"
     if not detector.watching:
         return f"{detector.reference_size} of {settings.reference} for the reference have come"
     figures = f"evidence {detector.statistic:.1f} against a threshold of {detector.threshold:.1f}"
@@ -147,7 +164,7 @@ def _prompts(watcher: Watcher, settings: ControllerSettings) -> str:
         return f"have changed, for good: {figures}"
     if detector.crossed_at is not None:
         return f"may have changed: {figures}"
-    return f"as they were after the promotion: {figures}"
+    return f"as they were when the reference was taken: {figures}"
 
 
 def _against_base(watcher: Watcher) -> list[Line]:
@@ -196,7 +213,7 @@ def _answers(watcher: Watcher) -> list[Line]:
         Line(
             f"{channel} answers",
             f"{figures['lately']:.1%} of late, {figures['usual']:.1%} after the promotion: "
-            + ("worse" if channel == watcher.quality.down else "no worse, as far as is known"),
+            + ("worse" if channel == watcher.worse else "no worse, as far as is known"),
         )
         for channel, figures in found.items()
     ]

@@ -33,6 +33,8 @@ log = structlog.get_logger("switchyard.controller")
 _WEEK_S = 7 * 86_400.0
 _UNKNOWN_GAIN = 0.5
 _ASKS = 20
+OUTSIDE_THE_RULE = ("budget", "training-file-unreadable")
+"""Rules that hold what `monitoring.ruling.rule` allows."""
 _UNDER_WAY = {"job-active", "candidate-waiting"}
 """Rules that follow from a retraining: that it goes on is no news."""
 

@@ -96,7 +96,7 @@ def test_a_healthy_adapter_and_then_a_broken_client(
     healthy = _said(switchyard)
     assert healthy["ruling"]["kind"] == "none"
     assert healthy["evidence"]["pipeline"] == "as usual"
-    assert healthy["evidence"]["prompts"].startswith("as they were after the promotion")
+    assert healthy["evidence"]["prompts"].startswith("as they were when the reference was taken")
     assert healthy["evidence"]["invalid answers"].startswith("0.0% of late, 0.0% after")
     assert healthy["evidence"]["dislike"] == "nobody has said anything of its answers"
     for row in home_registry.exchanges.since(0)[:50]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from monitoring.explain import explain
+from monitoring.ruling import Ruling
 from registry import Registry
 from registry.job import Job
 from tests.monitoring.scene import SETTINGS, Scene
@@ -69,6 +71,8 @@ def test_when_the_weeks_hours_are_used_up_a_retraining_waits_until_some_are_left
         "retrainings took 2.0 hours in seven days, and 2 are the most"
     )
     assert scene.receipts("retrain") == []
+    [told] = explain(sqlite_registry, scene.settings, scene.registry.tenants.get("acme"), now)
+    assert told.ruling == Ruling("hold", "budget", hold.evidence["reason"])
     scene.clock.now = now + 7 * DAY
     scene.controller.tick()
     assert [receipt.rule for receipt in scene.receipts("retrain")] == [
