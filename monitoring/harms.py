@@ -6,9 +6,10 @@ import math
 from typing import Protocol
 
 FAILED, INVALID, REFUSED, DISLIKED = "failed", "invalid", "refused", "disliked"
-CHANNELS = (FAILED, INVALID, REFUSED, DISLIKED)
-"""No answer (or none of its own in time); one out of form; one that refuses; one that people rated
-badly or corrected."""
+CUT = "cut"
+CHANNELS = (FAILED, INVALID, REFUSED, CUT, DISLIKED)
+"""No answer (or none of its own in time); one out of form; one that refuses; one that was cut off
+at its most tokens; one that people rated badly or corrected."""
 
 
 LIVE_UNAVAILABLE = ("version-unavailable", "engine-error", "deadline")
@@ -34,6 +35,10 @@ class Judged(Protocol):
     @property
     def refused(self) -> bool | None:
         """Whether it refuses."""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """OpenAI's."""
 
 
 class Read(Protocol):
@@ -86,6 +91,8 @@ def of_exchange(exchange: Judged) -> list[tuple[str, float]]:
         found.append((INVALID, float(not exchange.valid)))
     if exchange.refused is not None:
         found.append((REFUSED, float(exchange.refused)))
+    if exchange.finish_reason is not None:
+        found.append((CUT, float(exchange.finish_reason == "length")))
     return found
 
 

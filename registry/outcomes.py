@@ -23,6 +23,7 @@ class Outcome:
     status: int
     valid: bool | None
     refused: bool | None
+    finish_reason: str | None
     rating: float | None
     """-1 (bad) … 1 (good), where a person said so."""
     corrected: bool | None
@@ -122,6 +123,7 @@ class Outcomes:
                 Exchange.status,
                 Exchange.valid,
                 Exchange.refused,
+                Exchange.finish_reason,
                 Feedback.rating,
                 Feedback.corrected,
                 Exchange.created_at,

@@ -70,7 +70,14 @@ class Stage:
         self.registry.versions.certify(NEW, {"passed": True})
 
     def send(
-        self, count: int, digest: str, role: str, *, valid: bool = True, fallback: str = ""
+        self,
+        count: int,
+        digest: str,
+        role: str,
+        *,
+        valid: bool | None = True,
+        fallback: str = "",
+        finish: str = "stop",
     ) -> None:
         """Answers that the router recorded."""
         self.clock.now += 1
@@ -88,6 +95,7 @@ class Stage:
                     status=200,
                     latency_ms=5.0,
                     valid=valid,
+                    finish_reason=finish,
                     created_at=self.clock.now,
                 )
                 for _ in range(count)
@@ -125,6 +133,16 @@ def _to(stage: Stage, weight: float) -> Alias:
             return alias
         stage.both(10)
     raise AssertionError(f"no canary of {weight}: {stage.steps()}")
+
+
+def test_a_version_that_does_not_come_to_an_end_is_stopped(stage: Stage) -> None:
+    stage.attend()
+    for _ in range(40):
+        stage.send(1, OLD, "live", valid=None)
+        stage.send(1, NEW, "shadow", valid=None, finish="length")
+        stage.attend()
+    assert stage.state == "rejected"
+    assert stage.receipts()[-1].rule == "shadow-harm:cut"
 
 
 def test_a_good_version_gets_to_traffic_step_by_step(stage: Stage) -> None:
