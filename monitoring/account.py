@@ -15,6 +15,7 @@ import numpy as np
 
 from monitoring import objective
 from monitoring.interval import wilson
+from monitoring.rollouts import waits
 from monitoring.rules import AVAILABILITY
 from monitoring.standing import JUDGED_S
 from monitoring.words import of_decision
@@ -51,7 +52,8 @@ def gather(
     said = registry.history.judgements(since - JUDGED_S, tenant)
     judged = [one for one in said if one.at >= since]
     answered = registry.history.answered(until - 2 * objective.WINDOW_S, objective.STEP_S, tenant)
-    decisions = [d for d in registry.decisions.all(tenant) if d.created_at >= since]
+    receipts = registry.decisions.all(tenant)
+    decisions = [d for d in receipts if d.created_at >= since]
     jobs = [job for job in registry.jobs.all(tenant) if job.created_at >= since]
     versions = registry.versions.all(tenant)
     served_names = {version.digest: version.served_name for version in versions}
@@ -71,7 +73,7 @@ def gather(
                 "quality_over_time": quality_over_time(
                     [j for j in said if j.tenant == name], since, until, step
                 ),
-                "adapters": _adapters(registry, name, versions, served[name], judged),
+                "adapters": _adapters(registry, name, versions, served[name], judged, receipts),
                 "decisions": [_decision(d, versions) for d in decisions if d.tenant == name],
                 "jobs": [_job(job, versions) for job in jobs if job.tenant == name],
             }
@@ -207,6 +209,7 @@ def _adapters(
     versions: Sequence[Version],
     requests: Sequence[Past],
     judged: Sequence[Judgement],
+    receipts: Sequence[Decision],
 ) -> list[dict[str, Any]]:
     told = []
     served = Counter(past.digest for past in requests)
@@ -214,7 +217,11 @@ def _adapters(
         if adapter.tenant != tenant:
             continue
         own = [v for v in versions if (v.tenant, v.adapter) == (tenant, adapter.name)]
-        live = {a.live: a.name for a in registry.aliases.of_adapter(tenant, adapter.name) if a.live}
+        theirs = [d for d in receipts if (d.tenant, d.adapter) == (tenant, adapter.name)]
+        live: dict[str, list[str]] = {}
+        for alias in registry.aliases.of_adapter(tenant, adapter.name):
+            if alias.live is not None:
+                live.setdefault(alias.live, []).append(alias.name)
         waiting = registry.corrections.of(tenant, adapter.name)
         told.append(
             {
@@ -224,7 +231,8 @@ def _adapters(
                     {
                         "version": version.served_name,
                         "state": version.state,
-                        "alias": live.get(version.digest),
+                        "alias": ", ".join(live.get(version.digest, [])) or None,
+                        "waits": waits(version, theirs),
                         "created_at": version.created_at,
                         "state_at": version.state_at,
                         "verdict": version.verdict,

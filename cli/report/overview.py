@@ -41,6 +41,13 @@ def _numbers(told: Mapping[str, Any]) -> str:
     rows.append(["tenants in drift", str(drifting)])
     for name in ("jobs", "versions", "verdicts"):
         rows.append([f"{name}, all there are", counted(fleet[name])])
+    waiting = sum(
+        version["waits"]
+        for found in told["tenants"]
+        for adapter in found["adapters"]
+        for version in adapter["versions"]
+    )
+    rows.append(["versions that wait for a person's word", str(waiting)])
     rows.append(["receipts of this time", counted(fleet["receipts"])])
     if fleet["live_after_s"] is not None:
         rows.append(["from candidate to live, mean", f"{fleet['live_after_s']:.1f} s"])
@@ -108,14 +115,15 @@ def _traffic(told: Mapping[str, Any]) -> list[str]:
     requests = [
         (f["tenant"], {s["at"]: float(s["requests"]) for s in f["over_time"]}) for f in busy
     ]
+    whole = _p95(busy, "latency_ms")
     return [
         "<h3>Traffic</h3>",
         figure(plots.by_tenant(requests, span, "requests", "Requests"),
                f"Requests in {length(step)}, of the tenants with the most."),
-        figure(plots.by_tenant(_p95(busy, "latency_ms"), span, "ms", "Whole request"),
+        figure(plots.by_tenant(whole, span, "ms, whole request", "Whole request"),
                "19 of 20 of their requests are done sooner."),
         *(
-            figure(plots.by_tenant(found, span, "ms", "First token"),
+            figure(plots.by_tenant(found, span, "ms, first token", "First token"),
                    "19 of 20 of them see their first token sooner.")
             for found in [_p95(busy, "first_token_ms")]
             if any(values for _, values in found)

@@ -10,6 +10,7 @@ from html import escape
 from string import Template
 from typing import Any
 
+from cli import room_settings
 from cli.report import overview, tenant
 from cli.report.table import moment
 
@@ -53,6 +54,8 @@ def page(told: Mapping[str, Any]) -> str:
     )
     if not told["complete"]:
         note += " There were more requests than a report looks at: traffic is that of the newest."
+    if told["settings"] == room_settings.OWN:
+        note += f" Of evidence: {room_settings.NO_CONTROLLER}."
     parts = [overview.part(told)] if "fleet" in told and names else []
     parts += [tenant.part(found, told) for found in told["tenants"]]
     return _PAGE.substitute(title=escape(title), note=escape(note), parts="\n".join(parts))

@@ -63,6 +63,6 @@ def left(budget: Mapping[str, Any]) -> str | None:
         return None
     days = datetime.fromtimestamp(budget["since"], UTC).strftime("%Y-%m-%d")
     return (
-        f"{budget['left']:.0%}: {budget['failed']} of {budget['requests']} failed since {days}, "
-        f"{100 * (1 - budget['objective']):.3g} % of them may"
+        f"{budget['left']:.0%}: {budget['failed']} of {budget['requests']} failed since {days}; "
+        f"{100 * (1 - budget['objective']):.3g} % may"
     )

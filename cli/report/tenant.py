@@ -287,7 +287,7 @@ def _versions(adapters: Adapters) -> list[str]:
         [
             moment(version["created_at"]),
             version["version"],
-            version["state"] + (f" ({version['alias']})" if version["alias"] else ""),
+            _state(version),
             version["exact"],
             version["parity"],
             version["effect"],
@@ -299,6 +299,12 @@ def _versions(adapters: Adapters) -> list[str]:
     ]
     columns = ["made", "version", "state", "exact", "parity", "effect", "requests", "verdict"]
     return ["<h3>Versions</h3>", table(columns, rows)] if rows else []
+
+
+def _state(version: Mapping[str, Any]) -> str:
+    if version["waits"]:
+        return f"{version['state']} (waits for a person's word)"
+    return version["state"] + (f" ({version['alias']})" if version["alias"] else "")
 
 
 def _decisions(decisions: Iterable[Mapping[str, Any]]) -> list[str]:

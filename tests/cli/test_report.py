@@ -129,9 +129,7 @@ def test_the_page_has_the_dashboards_numbers(
     cells = re.findall("<td[^>]*>(.*?)</td>", text)
     about = dict(itertools.pairwise(cells))
     began = time.strftime("%Y-%m-%d", time.gmtime(month.registry.exchanges.since(0)[0].created_at))
-    assert about["error budget left, 30 days"] == (
-        f"50%: 1 of 200 failed since {began}, 1 % of them may"
-    )
+    assert about["error budget left, 30 days"] == (f"50%: 1 of 200 failed since {began}; 1 % may")
     assert about["answered without error"] == "99.50%"
     assert about["error answers by status"] == "503: 1"
     assert about["answers called good"].startswith("75% of 20, in truth 53% to 89%")
