@@ -75,6 +75,7 @@ def show(told: dict[str, Any]) -> None:
             "tenant": found["tenant"],
             "requests": found["requests"],
             "errors": found["errors"],
+            "budget left": _left(found["error_budget"]["left"]),
             "fallbacks": sum(found["fallbacks"].values()),
             "p50 ms": _at(found["latency_ms"], "p50"),
             "p95 ms": _at(found["latency_ms"], "p95"),
@@ -101,6 +102,10 @@ def show(told: dict[str, Any]) -> None:
 
 def _at(found: dict[str, float] | None, name: str) -> str:
     return "" if found is None else f"{found[name]:.0f}"
+
+
+def _left(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def _quality(found: dict[str, Any]) -> str:

@@ -304,7 +304,8 @@ def _versions(adapters: Adapters) -> list[str]:
 def _state(version: Mapping[str, Any]) -> str:
     if version["waits"]:
         return f"{version['state']} (waits for a person's word)"
-    return version["state"] + (f" ({version['alias']})" if version["alias"] else "")
+    name = version["alias"]
+    return f"{version['state']} ({name})" if name else str(version["state"])
 
 
 def _decisions(decisions: Iterable[Mapping[str, Any]]) -> list[str]:
