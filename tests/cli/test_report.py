@@ -147,6 +147,7 @@ def test_the_page_has_the_dashboards_numbers(
         "Answers called good", "Quality", "would be called bad", "better than the base", "Gains",
     ]  # fmt: skip
     assert "&lt;i&gt;why&lt;/i&gt;" in text
+    assert "no controller has started yet: figures follow the settings of this command" in text
     assert_no_text_is_an_element(text)
 
 
