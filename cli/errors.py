@@ -8,6 +8,7 @@ CliError
 ├── UnusableInput    a file that a command is to look at can't be read as what it should be
 ├── NotEvaluated     a version could not be asked, so that there is no verdict
 ├── JobFailed        the job that a command waited for did not succeed
+├── NoPictures       matplotlib, which draws the report's pictures, is not installed
 ├── NotStartable     a process can't start, and trying again changes nothing
 ├── ProcessFailed    a process of the platform can't be started or kept running
 └── StepFailed       a step of the demo did not do what it promises
@@ -98,6 +99,17 @@ class NotEvaluated(CliError):
 
 class JobFailed(CliError):
     """The job that a command waited for did not succeed."""
+
+
+class NoPictures(CliError):
+    """matplotlib, which draws the report's pictures, is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the page's pictures need matplotlib, which is not installed here: install the extra "
+            "that has it, `pip install 'switchyard[report]'`, or run the command in the "
+            "controller's image, which has it; without --html it needs nothing"
+        )
 
 
 class NotStartable(CliError):

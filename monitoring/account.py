@@ -8,16 +8,20 @@ refused at the door leave no exchange.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from monitoring import objective
 from monitoring.interval import wilson
+from monitoring.rollouts import waits
+from monitoring.rules import AVAILABILITY
+from monitoring.standing import JUDGED_S
 from monitoring.words import of_decision
 from registry import Registry
 from registry.decisions import Decision
-from registry.history import LOOKED_AT, Judgement, Past
+from registry.history import LOOKED_AT, Answered, Judgement, Past
 from registry.job import Job
 from registry.versions import Version
 
@@ -45,10 +49,14 @@ def gather(
     served: dict[str, list[Past]] = {name: [] for name in names}
     for past in requests:
         served.setdefault(past.tenant, []).append(past)
-    judged = registry.history.judgements(since, tenant)
-    decisions = [d for d in registry.decisions.all(tenant) if d.created_at >= since]
+    said = registry.history.judgements(since - JUDGED_S, tenant)
+    judged = [one for one in said if one.at >= since]
+    answered = registry.history.answered(until - 2 * objective.WINDOW_S, objective.STEP_S, tenant)
+    receipts = registry.decisions.all(tenant)
+    decisions = [d for d in receipts if d.created_at >= since]
     jobs = [job for job in registry.jobs.all(tenant) if job.created_at >= since]
     versions = registry.versions.all(tenant)
+    served_names = {version.digest: version.served_name for version in versions}
     return {
         "since": since,
         "until": until,
@@ -59,9 +67,13 @@ def gather(
             {
                 "tenant": name,
                 **traffic(served[name], price_per_million),
-                "over_time": over_time(served[name], step),
+                "error_budget": error_budget([a for a in answered if a.tenant == name], until),
+                "over_time": over_time(served[name], step, served_names),
                 "quality": quality([j for j in judged if j.tenant == name]),
-                "adapters": _adapters(registry, name, versions, served[name], judged),
+                "quality_over_time": quality_over_time(
+                    [j for j in said if j.tenant == name], since, until, step
+                ),
+                "adapters": _adapters(registry, name, versions, served[name], judged, receipts),
                 "decisions": [_decision(d, versions) for d in decisions if d.tenant == name],
                 "jobs": [_job(job, versions) for job in jobs if job.tenant == name],
             }
@@ -76,10 +88,14 @@ def step_of(seconds: float) -> float:
 
 
 def traffic(requests: Sequence[Past], price_per_million: float | None = None) -> dict[str, Any]:
-    """Sums and percentiles. Errors are 5xx; times are of answered requests."""
+    """Sums and percentiles. Errors are 5xx; times are of answered requests. The cost is by the
+    price of a million tokens, else what the router noted, None where it was told no prices."""
     prompt = sum(past.prompt_tokens for past in requests)
     completion = sum(past.completion_tokens for past in requests)
-    cost = None if price_per_million is None else (prompt + completion) * price_per_million / 1e6
+    paid = [past.cost for past in requests if past.cost is not None]
+    cost = sum(paid) if paid else None
+    if price_per_million is not None:
+        cost = (prompt + completion) * price_per_million / 1e6
     answered = [past for past in requests if past.status < 400]
     return {
         "requests": len(requests),
@@ -90,16 +106,70 @@ def traffic(requests: Sequence[Past], price_per_million: float | None = None) ->
         "latency_ms": percentiles(past.latency_ms for past in answered),
         "first_token_ms": percentiles(p.ttft_ms for p in answered if p.ttft_ms is not None),
         "queue_ms": percentiles(past.queue_ms for past in answered),
+        "statuses": {
+            str(status): count
+            for status, count in sorted(Counter(past.status for past in requests).items())
+            if status >= 400
+        },
+        "stages_ms": stages(answered),
+        "out_of_form": share(past.valid is False for past in answered if past.valid is not None),
+        "refused": share(past.refused for past in answered if past.refused is not None),
     }
 
 
-def over_time(requests: Sequence[Past], step: float) -> list[dict[str, Any]]:
+def stages(answered: Iterable[Past]) -> dict[str, float] | None:
+    """Where the mean stream's time goes, in milliseconds; None without one."""
+    streams = [
+        (past.queue_ms, past.prefill_ms, past.decode_ms)
+        for past in answered
+        if past.prefill_ms is not None and past.decode_ms is not None
+    ]
+    if not streams:
+        return None
+    means = (sum(times) / len(streams) for times in zip(*streams, strict=True))
+    return dict(zip(("queue", "prefill", "decode"), (round(m, 3) for m in means), strict=True))
+
+
+def share(cases: Iterable[bool | None]) -> float | None:
+    """Of the cases, those that are so; None without any."""
+    found = [*cases]
+    return sum(map(bool, found)) / len(found) if found else None
+
+
+def over_time(
+    requests: Sequence[Past], step: float, names: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """A row of figures for each slot of `step` seconds in which there was traffic; `at` begins
-    it."""
+    it. `by` counts the answers of each version (`names` by digest) and of the base."""
     slots: dict[float, list[Past]] = defaultdict(list)
     for past in requests:
         slots[past.at // step * step].append(past)
-    return [{"at": at, **traffic(slots[at])} for at in sorted(slots)]
+    return [
+        {"at": at, **traffic(slots[at]), "by": answered_by(slots[at], names or {})}
+        for at in sorted(slots)
+    ]
+
+
+def answered_by(requests: Iterable[Past], names: Mapping[str, str]) -> dict[str, int]:
+    """{served name, or "base": answers}; of requests that failed or were refused, nobody's."""
+    return dict(
+        Counter(
+            "base" if past.digest is None else names.get(past.digest, past.digest[:12])
+            for past in requests
+            if past.status < 400
+        )
+    )
+
+
+def error_budget(answered: Sequence[Answered], until: float) -> dict[str, Any]:
+    """What is left of the errors that 30 days allow, now and on the days before (1 is all)."""
+    now = objective.budget(answered, until)
+    days = objective.over_time(answered, until)
+    return {
+        **vars(now),
+        "objective": AVAILABILITY,
+        "over_time": [{"at": day.until, "left": day.left} for day in days],
+    }
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float] | None:
@@ -115,8 +185,22 @@ def quality(judged: Sequence[Judgement]) -> dict[str, Any]:
     """Share of judged answers that were called good, with its 95 % interval; None where none was
     judged."""
     good, count = sum(one.good for one in judged), len(judged)
-    share = good / count if count else None
-    return {"judged": count, "good": good, "share": share, "interval": wilson(share, count)}
+    found = good / count if count else None
+    return {"judged": count, "good": good, "share": found, "interval": wilson(found, count)}
+
+
+def quality_over_time(
+    judged: Sequence[Judgement], since: float, until: float, step: float
+) -> list[dict[str, Any]]:
+    """At the end of each slot, the quality by what was said in the 7 days before: what the gauge
+    `switchyard_quality_ratio` showed then. `at` is that end; left out where nobody spoke."""
+    ends = [(since // step + number) * step for number in range(1, int((until - since) / step) + 2)]
+    told = []
+    for end in (min(end, until) for end in ends):
+        lately = [one for one in judged if end - JUDGED_S <= one.at <= end]
+        if lately:
+            told.append({"at": end, **quality(lately)})
+    return told
 
 
 def _adapters(
@@ -125,6 +209,7 @@ def _adapters(
     versions: Sequence[Version],
     requests: Sequence[Past],
     judged: Sequence[Judgement],
+    receipts: Sequence[Decision],
 ) -> list[dict[str, Any]]:
     told = []
     served = Counter(past.digest for past in requests)
@@ -132,7 +217,11 @@ def _adapters(
         if adapter.tenant != tenant:
             continue
         own = [v for v in versions if (v.tenant, v.adapter) == (tenant, adapter.name)]
-        live = {a.live: a.name for a in registry.aliases.of_adapter(tenant, adapter.name) if a.live}
+        theirs = [d for d in receipts if (d.tenant, d.adapter) == (tenant, adapter.name)]
+        live: dict[str, list[str]] = {}
+        for alias in registry.aliases.of_adapter(tenant, adapter.name):
+            if alias.live is not None:
+                live.setdefault(alias.live, []).append(alias.name)
         waiting = registry.corrections.of(tenant, adapter.name)
         told.append(
             {
@@ -142,11 +231,15 @@ def _adapters(
                     {
                         "version": version.served_name,
                         "state": version.state,
-                        "alias": live.get(version.digest),
+                        "alias": ", ".join(live.get(version.digest, [])) or None,
+                        "waits": waits(version, theirs),
                         "created_at": version.created_at,
+                        "state_at": version.state_at,
                         "verdict": version.verdict,
                         "summary": version.reasons.get("summary"),
                         "exact": (version.evaluation.get("adapter") or {}).get("exact"),
+                        "parity": _checked(version, "parity_mean", max),
+                        "effect": _checked(version, "effect_mean", min),
                         "requests": served[version.digest],
                         "quality": quality([j for j in judged if j.digest == version.digest]),
                     }
@@ -155,6 +248,17 @@ def _adapters(
             }
         )
     return told
+
+
+def _checked(
+    version: Version, figure: str, worst: Callable[[Iterable[float]], float]
+) -> float | None:
+    """A figure of the engines' last check of the version, nats a token: of the engine that does
+    worst. None where none has checked it."""
+    certificate = version.certificate
+    engines = (certificate.get("again") or certificate).get("engines") or {}
+    found = [float(figures[figure]) for figures in engines.values() if figure in figures]
+    return worst(found) if found else None
 
 
 def _decision(decision: Decision, versions: Sequence[Version]) -> dict[str, Any]:
@@ -186,6 +290,7 @@ def _job(job: Job, versions: Sequence[Version]) -> dict[str, Any]:
         "trigger": job.trigger,
         "created_at": job.created_at,
         "seconds": seconds,
+        "loss": job.progress.get("loss"),
         "version": made.served_name if made else None,
         "verdict": made.verdict if made else None,
         "summary": made.reasons.get("summary") if made else (job.error or {}).get("message"),

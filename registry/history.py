@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import BigInteger, case, cast, func, or_, select
 
 from registry.database import Database
 from registry.exchanges import CONTROL, Exchange, Feedback
@@ -31,6 +31,23 @@ class Past:
     ttft_ms: float | None
     prompt_tokens: int
     completion_tokens: int
+    prefill_ms: float | None = None
+    decode_ms: float | None = None
+    """Of streams, from the engine being asked to its first bytes, and from there to the end."""
+    valid: bool | None = None
+    refused: bool | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Requests of one tenant within `step` seconds from `at` (since the epoch), and those of them
+    that ended in 5xx."""
+
+    tenant: str
+    at: float
+    requests: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,8 @@ class History:
             Exchange.created_at, Exchange.tenant, Exchange.adapter, Exchange.digest,
             Exchange.fallback, Exchange.status, Exchange.latency_ms, Exchange.queue_ms,
             Exchange.ttft_ms, Exchange.prompt_tokens, Exchange.completion_tokens,
+            Exchange.prefill_ms, Exchange.decode_ms, Exchange.valid, Exchange.refused,
+            Exchange.cost,
         )  # fmt: skip
         query = select(*columns).where(Exchange.created_at >= since, Exchange.role != "shadow")
         if tenant is not None:
@@ -74,6 +93,30 @@ class History:
         with self._database.read() as session:
             found = session.execute(query.order_by(Exchange.number.desc()).limit(limit))
             return [Past(*row) for row in found][::-1]
+
+    def answered(self, since: float, step: int, tenant: str | None = None) -> list[Answered]:
+        """Since a time (seconds since the epoch), in steps of so many seconds, oldest first; steps
+        without a request are left out. Counted by the database, however many there are."""
+        # Whole numbers are divided alike everywhere; a cast may round, by half a second here.
+        slot = cast(Exchange.created_at, BigInteger) // step
+        query = (
+            select(
+                Exchange.tenant,
+                slot,
+                func.count(),
+                func.sum(case((Exchange.status >= 500, 1), else_=0)),
+            )
+            .where(Exchange.created_at >= since, Exchange.role != "shadow")
+            .group_by(Exchange.tenant, slot)
+            .order_by(slot, Exchange.tenant)
+        )
+        if tenant is not None:
+            query = query.where(Exchange.tenant == tenant)
+        with self._database.read() as session:
+            return [
+                Answered(who, float(number * step), count, int(failed))
+                for who, number, count, failed in session.execute(query)
+            ]
 
     def judgements(self, since: float, tenant: str | None = None) -> list[Judgement]:
         """What was said since a time (seconds since the epoch), oldest first. What the base got

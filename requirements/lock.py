@@ -15,7 +15,7 @@ LOCKS = {
     "router": ["router", "otel", "postgres", "redis", "s3"],
     "worker": ["train", "postgres", "s3"],
     "engine-cpu": ["engine-cpu", "postgres", "s3"],
-    "controller": ["controller", "postgres", "s3"],
+    "controller": ["controller", "postgres", "report", "s3"],
     "all-cpu": [
         "router",
         "train",

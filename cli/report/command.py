@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli import moments, render, room_settings
-from cli.drift import Drift
+from cli.errors import NoPictures
 from cli.invocation import AnyTenant, AsJson, Invocation, opened
-
-if TYPE_CHECKING:
-    from monitoring.settings import ControllerSettings
-    from registry import Registry
 
 
 def attach(app: typer.Typer) -> None:
@@ -26,7 +23,7 @@ def report(
     context: typer.Context,
     tenant: AnyTenant = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write it as one HTML page, with pictures.")
+        Path | None, typer.Option(help="Write it as one HTML page, with pictures; -: to stdout.")
     ] = None,
     since: Annotated[
         str, typer.Option(help="How far back: a number with s, m, h, d or w.", show_default=True)
@@ -37,21 +34,30 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Tell what was served, how well and what was decided, from the registry alone."""
+    from cli.report import evidence, fleet
     from monitoring import account
 
     try:
         back = moments.seconds(since)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--since") from None
+    if html is not None and find_spec("matplotlib") is None:
+        raise NoPictures
     now = time.time()
     with opened(context) as registry:
         told = account.gather(registry, now - back, now, tenant, price)
         settings, told["settings"] = room_settings.deciding(Invocation.of(context).home, registry)
-        add_drift(registry, told, settings)
+        evidence.add(registry, told, settings)
+        if tenant is None:
+            fleet.add(registry, told)
     if html is not None:
         from cli.report.page import page
 
-        html.write_text(page(told), encoding="utf-8")
+        text = page(told)
+        if str(html) == "-":
+            print(text)
+            return
+        html.write_text(text, encoding="utf-8")
     if as_json:
         render.emit(told)
         return
@@ -62,15 +68,6 @@ def report(
         print(f"{html} has it as a page")
 
 
-def add_drift(registry: Registry, told: dict[str, Any], settings: ControllerSettings) -> None:
-    """Where each adapter's drift detector stands now."""
-    states = {(state.tenant, state.adapter): state for state in registry.decisions.drift_states()}
-    for of_tenant in told["tenants"]:
-        for adapter in of_tenant["adapters"]:
-            state = states.get((of_tenant["tenant"], adapter["adapter"]))
-            adapter["drift"] = None if state is None else Drift.of(state, settings).json()
-
-
 def show(told: dict[str, Any]) -> None:
     """The figures of each tenant in a line, then what was decided."""
     lines = [
@@ -78,6 +75,7 @@ def show(told: dict[str, Any]) -> None:
             "tenant": found["tenant"],
             "requests": found["requests"],
             "errors": found["errors"],
+            "budget left": _left(found["error_budget"]["left"]),
             "fallbacks": sum(found["fallbacks"].values()),
             "p50 ms": _at(found["latency_ms"], "p50"),
             "p95 ms": _at(found["latency_ms"], "p95"),
@@ -104,6 +102,10 @@ def show(told: dict[str, Any]) -> None:
 
 def _at(found: dict[str, float] | None, name: str) -> str:
     return "" if found is None else f"{found[name]:.0f}"
+
+
+def _left(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def _quality(found: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from monitoring import account, words
 from registry import Registry
 from registry.decisions import Decision
 from registry.errors import NotFound
-from registry.history import Past
+from registry.history import Judgement, Past
 from tests.monitoring.scene import Scene
 from tests.monitoring.tickets import stream
 
@@ -33,6 +34,48 @@ def test_traffic_adds_up_and_failed_requests_have_no_part_in_times() -> None:
 def test_slots_begin_at_whole_steps_and_quiet_ones_are_left_out() -> None:
     found = account.over_time([_past(125.0), _past(61.0), _past(3_700.0)], 60.0)
     assert [(slot["at"], slot["requests"]) for slot in found] == [(60, 1), (120, 1), (3660, 1)]
+
+
+def test_answers_are_counted_by_who_gave_them_and_failures_are_nobodys() -> None:
+    version = Past(5.0, "acme", "support", "a" * 64, "", 200, 9.0, 1.0, 2.0, 30, 20)
+    requests = [version, version, _past(6.0), _past(7.0, status=503), _past(8.0, status=429)]
+    (slot,) = account.over_time(requests, 10.0, {"a" * 64: "support@aaaaaaaaaaaa"})
+    assert slot["by"] == {"support@aaaaaaaaaaaa": 2, "base": 1}
+    assert slot["statuses"] == {"429": 1, "503": 1}
+
+
+def test_the_routers_prices_make_the_cost_unless_another_is_named() -> None:
+    paid = [replace(_past(1.0), cost=0.5), replace(_past(2.0), cost=0.25), _past(3.0)]
+    assert account.traffic(paid)["cost"] == 0.75
+    assert account.traffic(paid, price_per_million=0.0)["cost"] == 0
+    assert account.traffic([_past(1.0)])["cost"] is None
+
+
+def test_only_streams_say_where_their_time_went() -> None:
+    streams = [replace(_past(1.0), prefill_ms=20.0 + n, decode_ms=40.0) for n in (0, 10)]
+    found = account.traffic([*streams, _past(2.0), replace(streams[0], status=500)])
+    assert found["stages_ms"] == {"queue": 1.0, "prefill": 25.0, "decode": 40.0}
+    assert account.traffic([_past(1.0)])["stages_ms"] is None
+
+
+def test_shares_of_answers_are_of_those_that_could_be_read() -> None:
+    found = account.traffic(
+        [replace(_past(1.0), valid=False, refused=False), replace(_past(1.0), valid=True), _past(1)]
+    )
+    assert (found["out_of_form"], found["refused"]) == (0.5, 0.0)
+    assert account.traffic([_past(1.0)])["out_of_form"] is None
+
+
+def test_quality_over_time_looks_seven_days_back_from_each_moment() -> None:
+    day = 86_400.0
+    said = [Judgement(at * day, "acme", "support", None, good) for at, good in
+            ((1.0, False), (7.5, True), (8.5, True))]  # fmt: skip
+    told = account.quality_over_time(said, 7 * day, 9.25 * day, day)
+    assert [(point["at"] / day, point["judged"], point["share"]) for point in told] == [
+        (8.0, 2, 0.5), (9.0, 2, 1.0), (9.25, 2, 1.0),
+    ]  # fmt: skip
+    low, high = told[0]["interval"]
+    assert low < 0.5 < high
 
 
 @pytest.mark.parametrize(
@@ -70,6 +113,26 @@ def test_an_account_has_all_of_one_tenant_and_nothing_of_another(
     assert [found["tenant"] for found in alone["tenants"]] == ["lex"]
     with pytest.raises(NotFound):
         account.gather(sqlite_registry, now - 60, now, "nobody")
+
+
+def test_a_version_has_all_names_that_it_serves_and_one_that_waits_says_so(
+    sqlite_registry: Registry,
+) -> None:
+    Scene(sqlite_registry)
+    sqlite_registry.aliases.ensure("acme", "helpdesk", "support")
+    sqlite_registry.aliases.flip("acme", "helpdesk", "a" * 64)
+    sqlite_registry.versions.publish(
+        "acme", "support", "b" * 64, manifest={}, evaluation={}, verdict="promote"
+    )
+    sqlite_registry.decisions.record(
+        "acme", "support", "hold", "waiting-for-approval", digest="b" * 64
+    )
+    now = time.time()
+    (acme,) = account.gather(sqlite_registry, now - 60, now)["tenants"]
+    (adapter,) = acme["adapters"]
+    assert [(v["alias"], v["waits"]) for v in adapter["versions"]] == [
+        ("helpdesk, support", False), (None, True),
+    ]  # fmt: skip
 
 
 def test_what_was_before_is_left_out(sqlite_registry: Registry) -> None:
