@@ -21,6 +21,7 @@ from monitoring import harms
 from monitoring.advantage import ADAPTER, BASE, Advantage
 from monitoring.budget import Purse
 from monitoring.control import Control, joined, parted
+from monitoring.doubts import Doubts
 from monitoring.drift import Detector
 from monitoring.failing import Failing
 from monitoring.integrity import WINDOW, Integrity
@@ -38,8 +39,6 @@ _ASKS = 20
 """Wishes that are looked at, the newest."""
 _DOUBTED = WINDOW + 10
 """Exchanges before a broken pipeline is seen; what they showed is taken back."""
-_TIMES = 20
-"""Times in which a live version was wrong that are remembered, the latest."""
 _TURNED = 0.5
 """Of harm: a word that changed by less says in other words what was heard already."""
 
@@ -62,9 +61,7 @@ class Watcher:
         self.failing = Failing(settings.quality)
         self.control = Control(settings.drift, self._seed("control"))
         """A stream without drift, which begins once there is a reference to draw from."""
-        self._ended: list[tuple[int, int]] = []
-        """Numbers of the first and last exchange of times of a broken pipeline that are over, and
-        are not marked yet."""
+        self.doubts = Doubts()
         self._prompts: list[tuple[bytes, float]] = []
         """Sketches and times of prompts that were read and not looked at yet."""
         self.begin()
@@ -76,10 +73,10 @@ class Watcher:
         self._begin()
         self.integrity = Integrity(self._settings.reference)
         self.memory.pop("pipeline_at", None)
-        doubted = self.memory.pop("doubted", None)
-        if doubted is not None:  # how they are built is the usual way now
+        accepted = self.doubts.accept(self.cursor)
+        if accepted is not None:
             names = (self.tenant, self.adapter)
-            self._registry.exchanges.doubt(*names, doubted, self.cursor, doubtful=False)
+            self._registry.exchanges.doubt(*names, *accepted, doubtful=False)
 
     def _begin(self) -> None:
         seed = self._seed(self.epoch)
@@ -159,10 +156,11 @@ class Watcher:
             "last_retrain",
             "said",
             "accepted",
-            *(["pipeline_at", "doubted"] if self.integrity.changed else []),
+            *(["pipeline_at"] if self.integrity.changed else []),
         ]
         kept: dict[str, Any] = {k: self.memory[k] for k in staying if k in self.memory}
         self.memory = {**kept, "live": live.live, "since": live.updated_at, "attempts": 0}
+        self.doubts = self.doubts.after_promotion()
         if self.integrity.changed:
             self._begin()
         else:
@@ -180,8 +178,7 @@ class Watcher:
         """
         exchanges = self._registry.exchanges
         rows = exchanges.since(self.cursor, limit=limit, tenant=self.tenant, text=False)
-        since, before = self.memory.get("since"), self.cursor
-        doubted = self.memory.get("doubted")
+        since = self.memory.get("since")
         for row in rows:
             self.cursor = row.number
             refused = 400 <= row.status < 500
@@ -203,57 +200,20 @@ class Watcher:
             self.failing.forget()
         if rows or said:
             with self._registry.whole():
-                self._doubt(before, doubted)
+                for first, last in self.doubts.due(self.cursor):
+                    exchanges.doubt(self.tenant, self.adapter, first, last)
                 self._registry.outcomes.heard(heard)
                 self.save()
         return len(rows)
 
     def check(self, artifact: str | None, at: float | None) -> None:
         """Take in what the live version's canary prompts said when they were asked again: what is
-        wrong with it, and when that was (seconds). What it answered since it was right the last
-        time proves nothing, until it is so again."""
-        times: list[list[float | None]] = self.memory.get("wrong", [])
-        is_open = bool(times) and times[-1][1] is None
-        if artifact is not None and not is_open:
-            times.append([self.memory.get("right_at", self.memory.get("since")), None])
-            self.memory["wrong"] = times[-_TIMES:]
+        wrong with it, and when that was (seconds)."""
+        if self.doubts.check(artifact, at, self.memory.get("since")):
             self.quality.forgive(self.quality.most)
             self.powered.forget_waiting()
             self.advantage.forgive()
-        elif artifact is None and at is not None:
-            if is_open:
-                times[-1][1] = at
-            self.memory["right_at"] = at
         self.artifact = artifact
-
-    def _is_wrong(self, at: float | None) -> bool:
-        """Whether what the live version answered then proves nothing."""
-        return at is not None and any(
-            (since or 0.0) <= at and (until is None or at < until)
-            for since, until in self.memory.get("wrong", ())
-        )
-
-    def _is_doubtful(self, word: Said) -> bool:
-        """Whether it is about an exchange of a time of a broken pipeline."""
-        if word.asked is None:
-            return self.integrity.changed
-        now = self.memory.get("doubted")
-        ended = any(first <= word.asked <= last for first, last in self._ended)
-        return bool(word.doubtful) or ended or (now is not None and now <= word.asked)
-
-    def _doubt(self, before: int, doubted: int | None) -> None:
-        """Mark what came since the exchange numbered `before` in a time of a broken pipeline, and
-        what came earlier where that has only been seen now. `doubted`: the first of that time, as
-        it was known then."""
-        names = (self.tenant, self.adapter)
-        now = self.memory.get("doubted")
-        for first, last in self._ended:
-            since = first if first != doubted else before + 1
-            self._registry.exchanges.doubt(*names, since, last)
-        if now is not None:
-            since = now if now != doubted else before + 1
-            self._registry.exchanges.doubt(*names, since, self.cursor)
-        self._ended = []
 
     def save(self) -> None:
         """Write everything to the registry."""
@@ -270,6 +230,7 @@ class Watcher:
                     "detector": state,
                     "control": control,
                     "integrity": self.integrity.dump(),
+                    "doubts": self.doubts.dump(),
                     "failing": self.failing.dump(),
                     "quality": self.quality.dump(),
                     "powered": self.powered.dump(),
@@ -286,7 +247,7 @@ class Watcher:
             if self.integrity.changed:
                 self._look(share)  # they are among those that are taken back
                 self.memory["pipeline_at"] = row.created_at
-                self.memory["doubted"] = self.integrity.first or row.number
+                self.doubts.begin(self.integrity.first or row.number)
                 self.detector.forgive(_DOUBTED)
                 if self.detector.crossed_at is None:
                     self.memory.pop("watched", None)
@@ -295,14 +256,12 @@ class Watcher:
                 self.advantage.forgive()
             else:
                 self.memory.pop("pipeline_at", None)
-                first = self.memory.pop("doubted", None)
-                if first is not None:
-                    self._ended.append((first, row.number))
+                self.doubts.end(row.number)
         if self.integrity.changed:
             return
         if row.sketch is not None:
             self._prompts.append((row.sketch, row.created_at))
-        if self._is_wrong(row.created_at):
+        if self.doubts.is_wrong(row.created_at):
             return
         if row.digest == self.live and row.role == "live":
             for channel, harm in harms.of_exchange(row):
@@ -333,7 +292,9 @@ class Watcher:
             word.heard is not None and abs(found[harms.DISLIKED] - word.heard) < _TURNED
         ):
             return {}
-        if self._is_doubtful(word) or self._is_wrong(word.asked_at):
+        asked = word.asked
+        in_doubt = self.integrity.changed if asked is None else self.doubts.covers(asked)
+        if in_doubt or word.doubtful or self.doubts.is_wrong(word.asked_at):
             return {}
         counted = False
         if word.role == CONTROL and since is not None and (word.asked_at or 0.0) >= since:
@@ -370,6 +331,7 @@ class Watcher:
         self.epoch, self.cursor = row.epoch, row.cursor
         self.memory = dict(row.state.get("memory", {}))
         self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
+        self.doubts = Doubts(row.state.get("doubts"))
         self.failing = Failing(self._settings.quality, row.state.get("failing"))
         self.quality = Quality(self._settings.quality, row.state.get("quality"))
         self.powered = Powered(len(harms.SIGNS), row.state.get("powered"))
