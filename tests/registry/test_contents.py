@@ -45,6 +45,7 @@ NO_DIGESTS = {
     },
     "placements": {"engine_id", "state", "reason"},
     "revisions": {"name"},
+    "rooms": {"name", "settings"},
     "tenants": {"name", "default_alias", "rollout", "cache_salt"},
     "versions": {
         "tenant", "adapter", "served_name", "state", "job_id", "manifest", "evaluation", "verdict",
