@@ -45,7 +45,7 @@ class Forgetting:
         self._due = 0.0
         self._sweep_due = 0.0
         self._text_until = 0.0
-        """What was made before this has no text any more: it need not be looked at again."""
+        """Exchanges from before this have no text any more: they need not be looked at again."""
 
     def tick(self) -> None:
         """Forget what is due. Raises DatabaseUnavailable."""
@@ -65,7 +65,7 @@ class Forgetting:
                 lambda: self._retention.forget_text_before(before, since, self._at_once)
             )
             said, all_said = self._in_steps(
-                lambda: self._retention.forget_said_before(before, since, self._at_once)
+                lambda: self._retention.forget_said_before(before, self._at_once)
             )
             done = done and all_said
             if done:
