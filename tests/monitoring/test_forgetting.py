@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +107,30 @@ def test_what_was_said_while_its_request_was_being_forgotten_goes_next_time(
     today[0] += 3600.0
     forgetful.tick()
     assert sqlite_registry.corrections.of("acme", "tickets") == []
+
+
+def test_what_no_row_names_is_swept_every_hour_and_hinders_no_forgetting(
+    sqlite_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_registry, 2)
+    store = sqlite_registry.store
+    kept = sqlite_registry.upload("acme", "kept.jsonl", b"kept")
+    orphan = store.put_blob(b"PATIENT RECORD 42")
+    today = [time.time() + 0.5 * DAY_S]
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: today[0])
+    forgetful.tick()
+    assert store.holds_blob(orphan), "its row may be on the way"
+    today[0] += DAY_S
+    with monkeypatch.context() as away:
+        away.setattr(store, "folders", lambda: Path("/nowhere").read_bytes())
+        sqlite_registry.exchanges.add([make_exchange(99, text="Old")])
+        forgetful.tick()
+    assert store.holds_blob(orphan)
+    assert days_of(sqlite_registry) == []
+    today[0] += 3600.0
+    forgetful.tick()
+    assert not store.holds_blob(orphan)
+    assert sqlite_registry.content("acme", kept) == b"kept"
 
 
 def test_nothing_goes_where_everything_is_kept_for_ever(sqlite_registry: Registry) -> None:
