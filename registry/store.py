@@ -60,7 +60,8 @@ class Store:
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
         # A cached listing would show what another process has taken out meanwhile.
-        self._fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
+        options = {"use_listings_cache": False, **options}
+        self._fs, root = fsspec.core.url_to_fs(url, **options)
         self._root = str(root).rstrip("/")
 
     def publish(self, folder: Path) -> str:

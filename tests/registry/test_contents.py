@@ -14,8 +14,7 @@ from registry import Registry
 from registry.contents import KEEPS, MENTIONS, Content
 from registry.database import Base
 from registry.errors import ContentMissing
-from registry.store import Store
-from tests.registry.making import digest_of, make_adapter, make_folder, make_job
+from tests.registry.making import make_adapter, make_folder, make_job
 
 SECRET = b'{"messages": "PATIENT RECORD 42"}\n'
 NO_DIGESTS = {
@@ -212,17 +211,3 @@ def test_a_row_that_comes_at_the_last_moment_keeps_its_bytes(
     refer(sqlite_registry, digest)
     assert sqlite_registry.contents.drop([Content("blob", digest)]) == 0
     assert sqlite_registry.store.blob(digest) == SECRET
-
-
-def test_a_store_lists_what_is_in_it_wherever_it_is(tmp_path: Path) -> None:
-    store = Store(f"memory://{tmp_path.name}")
-    assert (store.blobs(), store.folders()) == ([], [])
-    blob, folder = store.put_blob(b"a"), store.publish(make_folder(tmp_path / "adapter"))
-    assert (store.blobs(), store.folders()) == ([blob], [folder])
-    for digest, kind in ((blob, "blob"), (folder, "folder")):
-        put_at = store.put_at(kind, digest)  # type: ignore[arg-type]
-        assert put_at is not None and abs(put_at - time.time()) < 3600
-        assert store.put_at(kind, digest_of("unknown")) is None  # type: ignore[arg-type]
-    store.remove_blob(blob)
-    store.remove_blob(blob)  # once more is no error
-    assert store.blobs() == []
