@@ -6,6 +6,7 @@ last row that keeps it has gone. Knows all tables by name, and nothing about wha
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ import structlog
 from sqlalchemy import ColumnElement, Select, column, select, table
 from sqlalchemy.orm import Session
 
-from registry.database import Database, queue
+from registry.database import Database, Revision, queue
 from registry.errors import DatabaseUnavailable
 from registry.store import Store
 
@@ -105,7 +106,16 @@ class Contents:
     def sweep(self, before: float, limit: int = 1000) -> int:
         """Take out what no row refers to and was put there before a time (seconds since the epoch),
         which is what a killed process leaves between its content and its row; how many, `limit` at
-        most. Raises DatabaseUnavailable, and what the store raises."""
+        most. Nothing where another registry keeps things, too, or this one didn't before that time:
+        whoever is set up with another's store by mistake must not empty it. Raises
+        DatabaseUnavailable, and what the store raises."""
+        name = self._name()
+        since = self._store.claim(name)
+        others = [claim for claim in self._store.claims() if claim != name]
+        if others:
+            _log.warning("store_shared", store=self._store.url, others=others, swept=False)
+        if others or since >= before:
+            return 0
         there = {
             *(Content("blob", digest) for digest in self._store.blobs()),
             *(Content("folder", digest) for digest in self._store.folders()),
@@ -123,6 +133,16 @@ class Contents:
                 old.append(content)
         gone = sum(self._drop(some) for some in _pieces(old))
         return gone + self._store.remove_scraps(before)
+
+    def _name(self) -> str:
+        """What this registry is called in its store: a number that it drew once."""
+        with self._database.write() as session:
+            queue(session, "revisions")
+            row = session.get(Revision, "registry")
+            if row is None:
+                row = Revision(name="registry", value=secrets.randbelow(2**31 - 1) + 1)
+                session.add(row)
+            return f"{row.value:08x}"
 
     def _drop(self, contents: list[Content]) -> int:
         with self._database.write() as session:

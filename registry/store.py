@@ -6,6 +6,7 @@ about what the files mean.
 
     <url>/adapters/<digest>/MANIFEST.json, <files…>
     <url>/blobs/<digest>
+    <url>/registries/<name>         who keeps things here
 """
 
 from __future__ import annotations
@@ -241,6 +242,18 @@ class Store:
         with suppress(FileNotFoundError):
             return max((self._modified(path) for path in paths), default=None)
         return None
+
+    def claim(self, name: str) -> float:
+        """Say that a registry keeps things here; since when it does, in seconds since the epoch."""
+        path = f"{self._root}/registries/{name}"
+        if not self._fs.exists(path):
+            self._fs.makedirs(f"{self._root}/registries", exist_ok=True)
+            self._write(path, name.encode())
+        return self._modified(path)
+
+    def claims(self) -> list[str]:
+        """The registries that keep things here."""
+        return [name for name in self._names("registries") if not name.endswith(".tmp")]
 
     def remove_scraps(self, before: float) -> int:
         """Take out what killed writers left of half-written blobs before a time (seconds since the

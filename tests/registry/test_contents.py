@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,7 @@ def test_what_cannot_be_taken_out_now_is_swept_later(
         patched.setattr(sqlite_registry.store, "remove_blob", away)
         sqlite_registry.files.delete("acme", file_id)
     assert files_with(sqlite_registry, SECRET)
+    sweep(sqlite_registry)
     age(sqlite_registry)
     assert sweep(sqlite_registry) == 1
     assert files_with(sqlite_registry, SECRET) == []
@@ -211,3 +213,23 @@ def test_a_row_that_comes_at_the_last_moment_keeps_its_bytes(
     refer(sqlite_registry, digest)
     assert sqlite_registry.contents.drop([Content("blob", digest)]) == 0
     assert sqlite_registry.store.blob(digest) == SECRET
+
+
+def test_nothing_is_swept_from_a_store_in_which_another_registry_keeps_things(
+    sqlite_registry: Registry, sqlite_template: Path, tmp_path: Path
+) -> None:
+    sqlite_registry.tenants.create("acme")
+    file_id = sqlite_registry.upload("acme", "a.jsonl", b"kept")
+    orphan = sqlite_registry.store.put_blob(SECRET)
+    sweep(sqlite_registry)
+    shutil.copy(sqlite_template, tmp_path / "by-mistake.db")
+    other = Registry.open(f"sqlite:///{tmp_path}/by-mistake.db", sqlite_registry.store.url)
+    for registry in (other, sqlite_registry, other):
+        age(registry)
+        assert sweep(registry) == 0
+    assert sqlite_registry.content("acme", file_id) == b"kept"
+    [mistaken] = {*other.store.claims()} - {sqlite_registry.contents._name()}
+    (Path(other.store.url.removeprefix("file://")) / "registries" / mistaken).unlink()
+    assert sweep(sqlite_registry) == 1
+    assert not sqlite_registry.store.holds_blob(orphan)
+    other.close()
