@@ -36,7 +36,7 @@ class Reference:
     column: str
     owned: bool = True
 
-    def where(self, *clauses: ColumnElement[bool]) -> Select[tuple[str]]:
+    def where(self, *clauses: ColumnElement[bool]) -> Select[str]:
         """The digests in its rows, each once."""
         digest: ColumnElement[str] = column(self.column)
         some = select(digest).select_from(table(self.table)).distinct()
