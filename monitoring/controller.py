@@ -56,8 +56,10 @@ class Controller:
         self._forgetting = Forgetting(registry, settings, clock=clock)
         self._rest = Rest(registry)
         self._watchers: dict[tuple[str, str], Watcher] = {}
+        self._born: dict[tuple[str, str], float] = {}  # when each adapter was made
         self._engine_starts: dict[str, float] = {}
-        self._controls: dict[tuple[str, str], tuple[int, float]] = {}  # (alarms, promised) counted
+        self._controls: dict[tuple[str, str], tuple[int, float]] = {}
+        """(alarms, promised) of each adapter's stream without drift that are counted."""
         self._artifacts: dict[str, tuple[str | None, float | None]] = {}
         """What is wrong with a live digest, and when it was asked."""
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
@@ -66,15 +68,12 @@ class Controller:
         """Say what is decided by, and show the gauges before the first tick."""
         self._registry.rooms.start(CONTROLLER, self._settings.json(), at=self._clock())
         self._show_registry()
-        for row in self._registry.decisions.drift_states():
-            kept = row.state.get("control", {})
-            if "promised" in kept:  # before the first tick, or the count would seem to jump by it
-                self._count(row.tenant, row.adapter, kept["alarms"], kept["promised"])
 
     def tick(self) -> None:
         """Look at every adapter once. An adapter's trouble is logged and leaves the others be."""
         tenants = {tenant.name: tenant for tenant in self._registry.tenants.all()}
         adapters = self._registry.adapters.all()
+        self._forget_gone(adapters)
         aliases = self._registry.aliases.all()
         live = {(a.tenant, a.adapter) for a in aliases if a.live is not None}
         self._share = 1 / max(len(live), 1)
@@ -102,8 +101,6 @@ class Controller:
             except Exception:
                 self._skip(adapter.tenant, adapter.name)
         self._spend(proposals)
-        there = {(adapter.tenant, adapter.name) for adapter in adapters}
-        self._watchers = {key: w for key, w in self._watchers.items() if key in there}
         self._show_registry()
         self._show_drift()
         self._forgetting.tick()
@@ -123,6 +120,9 @@ class Controller:
         if watcher is None:
             watcher = Watcher(self._registry, self._settings, *key)
             self._watchers[key] = watcher
+            # What a process before this one counted is not counted again.
+            kept = watcher.control.alarms, watcher.control.promised
+            self._controls.setdefault(key, kept)
         self._retraining.go_on(watcher)  # killed between deciding and doing
         self._follow(watcher)
         self._check(watcher)
@@ -151,6 +151,18 @@ class Controller:
                 watcher.begin()
                 watcher.save()
         return self._retraining.propose(tenant, adapter, watcher)
+
+    def _forget_gone(self, adapters: Iterable[Adapter]) -> None:
+        """Nothing of what was deleted is known any more, least of all to another of its name."""
+        born = {(adapter.tenant, adapter.name): adapter.created_at for adapter in adapters}
+        for names, at in self._born.items():
+            if born.get(names) != at:
+                self._watchers.pop(names, None)
+                self._controls.pop(names, None)
+                self._rest.wake(names)
+                # A look that was under way may have saved the old one's under the new one's name.
+                self._registry.decisions.forget_drift_state(*names)
+        self._born = born
 
     def _is_planned(self, names: tuple[str, str]) -> bool:
         """Whether something was written down for it that is not carried out yet."""
@@ -285,7 +297,7 @@ class Controller:
         before = self._controls.get((tenant, adapter), (0, 0.0))
         self._metrics.drift_control_alarms_total.inc(max(alarms - before[0], 0))
         self._metrics.drift_control_promised_total.inc(max(promised - before[1], 0.0))
-        self._controls[tenant, adapter] = alarms, promised
+        self._controls[tenant, adapter] = max(alarms, before[0]), max(promised, before[1])
 
 
 def _rank(watcher: Watcher) -> tuple[bool, float]:

@@ -1,7 +1,8 @@
 """Forgetting: takes text that was kept long enough out of the registry, and later whole exchanges.
 
 Every ten minutes, in steps: a long transaction would hold up those who write. Decides by age alone;
-what a tenant asks to have deleted is `registry.retention.Retention.forget`.
+what a tenant asks to have deleted is `registry.retention.Retention.forget`. Every hour it sweeps
+the store: what no row names any more goes when it is a day old.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from registry import Registry
 _log = structlog.get_logger("switchyard.controller")
 DAY_S = 86400.0
 _EVERY_S = 600.0
+_SWEEP_EVERY_S = 3600.0
+_SWEPT_AFTER_S = DAY_S
+"""Content comes before the row that names it: an adapter that is examined waits for hours."""
 _STEPS = 10
 """In one tick; what is left then goes in the next."""
 
@@ -37,13 +41,18 @@ class Forgetting:
         self._retention = registry.retention
         self._settings = settings
         self._clock = clock
+        self._contents = registry.contents
         self._due = 0.0
+        self._sweep_due = 0.0
         self._text_until = 0.0
-        """What was made before this has no text any more: it need not be looked at again."""
+        """Exchanges from before this have no text any more: they need not be looked at again."""
 
     def tick(self) -> None:
         """Forget what is due. Raises DatabaseUnavailable."""
         now = self._clock()
+        if now >= self._sweep_due:
+            self._sweep_due = now + _SWEEP_EVERY_S
+            self._sweep(now)
         if now < self._due:
             return
         text, said, rows = 0, 0, 0
@@ -56,7 +65,7 @@ class Forgetting:
                 lambda: self._retention.forget_text_before(before, since, self._at_once)
             )
             said, all_said = self._in_steps(
-                lambda: self._retention.forget_said_before(before, since, self._at_once)
+                lambda: self._retention.forget_said_before(before, self._at_once)
             )
             done = done and all_said
             if done:
@@ -71,6 +80,15 @@ class Forgetting:
             _log.info("forgotten", texts=text, said=said, exchanges=rows)
         if done:
             self._due = now + _EVERY_S
+
+    def _sweep(self, now: float) -> None:
+        try:
+            gone = self._contents.sweep(now - _SWEPT_AFTER_S)
+        except OSError as error:  # texts are forgotten all the same
+            _log.warning("store_not_swept", error=str(error))
+        else:
+            if gone:
+                _log.info("store_swept", contents=gone)
 
     def _in_steps(self, forget: Callable[[], int]) -> tuple[int, bool]:
         """(how many went, whether that was all)."""

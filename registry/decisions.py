@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, LargeBinary, Select, func, select
+from sqlalchemy import ForeignKey, LargeBinary, Select, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now
@@ -150,6 +150,12 @@ class Decisions:
         state.updated_at = now()
         with self._database.write() as session:
             session.merge(state)
+
+    def forget_drift_state(self, tenant: str, adapter: str) -> None:
+        """Remove a detector's state. One that is not there is no error."""
+        its = (DriftState.tenant == tenant, DriftState.adapter == adapter)
+        with self._database.write() as session:
+            session.execute(delete(DriftState).where(*its))
 
     def drift_states(self) -> list[DriftState]:
         """Every detector's state."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import ForeignKey, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base, Database, bump, now
+from registry.database import Base, Database, bump, now, queue
 from registry.errors import NotFound
 
 ENGINE_STATES = ("starting", "ready", "draining", "down")
@@ -111,6 +111,7 @@ class Engines:
     def set_meaning(self, base: str, digest: str) -> None:
         """Say which blob of the store holds what the words of a base mean, of all its engines."""
         with self._database.write() as session:
+            queue(session, "contents")
             session.execute(update(Engine).where(Engine.base == base).values(meaning=digest))
             bump(session)
 

@@ -121,6 +121,9 @@ class Feedback(Base):
     when the texts go. None: it says nothing of it."""
     messages: Mapped[JsonObject | None] = mapped_column(_TEXT)
     """The prompt that was corrected, copied from the exchange or sent along by the caller."""
+    text_at: Mapped[float | None]
+    """From when its texts' age counts: where the exchange's text was there it is the exchange's
+    time, else when the first of them was given; however often they are changed."""
     created_at: Mapped[float] = mapped_column(default=now)
     used_in_job: Mapped[str | None]
     heard: Mapped[float | None]
@@ -133,6 +136,11 @@ class Feedback(Base):
         if self.correction is not None or not self.corrected or self.label is None:
             return self.correction
         return self.label.strip()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether anything in it is text."""
+        return any(text is not None for text in (self.messages, self.correction, self.label))
 
 
 @dataclass(frozen=True)
@@ -321,8 +329,9 @@ class Exchanges:
         """Idempotent by exchange. What is left out stays as it was said before; what is said in
         another way replaces it, and comes into sight again under a new number. A correction that is
         another one waits for a job again. Where answers are labels, a label is one, or agrees with
-        the answer. It belongs to the version that answered, whatever serves
-        now. Raises NotFound."""
+        the answer. With a correction the exchange's prompt is copied, if it is there and none is
+        sent along. It belongs to the version that answered, whatever serves now. Raises NotFound.
+        """
         exchange = self.get(tenant, exchange_id)
         with self._database.write() as session:
             queue(session, "feedback")
@@ -332,7 +341,7 @@ class Exchanges:
                 "rating": before.rating if rating is None else rating,
                 "label": before.label if label is None else label,
                 "correction": before.correction if correction is None else correction,
-                "messages": messages or before.messages or exchange.messages,
+                "messages": messages or before.messages,
             }
             if row is not None:
                 if all(getattr(row, name) == value for name, value in said.items()):
@@ -355,6 +364,12 @@ class Exchanges:
                 adapter = session.get(Adapter, (tenant, exchange.adapter or ""))
                 if adapter is not None and adapter.has_label(changed.label):
                     changed.corrected = changed.label.strip() != exchange.answer.strip()
+            if changed.messages is None and changed.better is not None:
+                changed.messages = exchange.messages
+            if changed.has_text:
+                kept = exchange.messages is not None or exchange.answer is not None
+                first = exchange.created_at if kept else now()
+                changed.text_at = before.text_at if before.has_text else first
             if changed.better == before.better:
                 changed.used_in_job = before.used_in_job
             session.add(changed)

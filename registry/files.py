@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ForeignKey, delete, select, tuple_
 from sqlalchemy.orm import Mapped, mapped_column
 
-from registry.database import Base, Database, now
+from registry.contents import Content, Contents
+from registry.database import Base, Database, now, queue
 from registry.errors import NotFound
 from registry.names import new_id
 
@@ -27,15 +28,18 @@ class File(Base):
 class Files:
     """Files in the registry."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, contents: Contents) -> None:
         self._database = database
+        self._contents = contents
 
     def add(
         self, tenant: str, filename: str, digest: str, size: int, purpose: str = "fine-tune"
     ) -> File:
-        """Note a file whose bytes are in the store already."""
+        """Note a file whose bytes are in the store already. Look afterwards whether they still are:
+        the last other file that has them may have been deleted meanwhile."""
         file = File(tenant=tenant, filename=filename, digest=digest, bytes=size, purpose=purpose)
         with self._database.write() as session:
+            queue(session, "contents")
             session.add(file)
         return file
 
@@ -80,7 +84,9 @@ class Files:
         return found[:limit], len(found) > limit
 
     def delete(self, tenant: str, file_id: str) -> None:
-        """Remove the row. Raises NotFound. The blob stays: other rows may have the same digest."""
-        self.get(tenant, file_id)
+        """Remove the row, and the bytes from the store unless another row has the same. Raises
+        NotFound."""
+        file = self.get(tenant, file_id)
         with self._database.write() as session:
             session.execute(delete(File).where(File.id == file_id))
+        self._contents.drop([Content("blob", file.digest)])

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from registry import snapshot
 from registry.adapters import Adapters
 from registry.aliases import Aliases
+from registry.contents import Contents
 from registry.corrections import Corrections
 from registry.database import Database
 from registry.decisions import Decisions
@@ -33,13 +34,14 @@ class Registry:
     def __init__(self, database: Database, store: Store) -> None:
         self.database = database
         self.store = store
-        self.tenants = Tenants(database)
+        self.contents = Contents(database, store)
+        self.tenants = Tenants(database, self.contents)
         self.adapters = Adapters(database)
         self.versions = Versions(database)
         self.aliases = Aliases(database)
         self.engines = Engines(database)
         self.jobs = Jobs(database)
-        self.files = Files(database)
+        self.files = Files(database, self.contents)
         self.exchanges = Exchanges(database)
         self.corrections = Corrections(database)
         self.outcomes = Outcomes(database)
@@ -84,7 +86,9 @@ class Registry:
         """Keep a tenant's file; its id. Raises NotFound when there is no such tenant."""
         self.tenants.get(tenant)
         digest = self.store.put_blob(data)
-        return self.files.add(tenant, filename, digest, len(data), purpose).id
+        file = self.files.add(tenant, filename, digest, len(data), purpose)
+        self.store.put_blob(data)  # another's may have been deleted, and the same bytes with it
+        return file.id
 
     def content(self, tenant: str, file_id: str) -> bytes:
         """A tenant's file, verified. Raises NotFound, ContentCorrupted."""

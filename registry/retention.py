@@ -71,18 +71,15 @@ class Retention:
                 session.execute(nothing.where(Exchange.id.in_(some)))
         return len(ids)
 
-    def forget_said_before(
-        self, created_at: float, since: float = 0.0, limit: int | None = None
-    ) -> int:
-        """Take the texts of feedback away that was given from `since` to before `created_at`,
+    def forget_said_before(self, text_at: float, limit: int | None = None) -> int:
+        """Take the texts of feedback away whose age counts from before a time (`Feedback.text_at`),
         whether a training has used them or not; how many had some. What it says of the answer
         stays."""
-        old = select(Feedback.id).where(
-            Feedback.created_at >= since, Feedback.created_at < created_at, _SAYS_TEXT
-        )
+        age = func.coalesce(Feedback.text_at, Feedback.created_at)
+        old = select(Feedback.id).where(age < text_at, _SAYS_TEXT)
         nothing = update(Feedback).values(_NO_WORDS)
         with self._database.write() as session:
-            ids = [*session.scalars(old.order_by(Feedback.created_at).limit(limit))]
+            ids = [*session.scalars(old.order_by(age).limit(limit))]
             for some in _pieces(ids):
                 session.execute(nothing.where(Feedback.id.in_(some)))
         return len(ids)

@@ -6,6 +6,7 @@ about what the files mean.
 
     <url>/adapters/<digest>/MANIFEST.json, <files…>
     <url>/blobs/<digest>
+    <url>/registries/<name>         who keeps things here
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import fsspec
 
@@ -27,6 +29,7 @@ from registry.errors import AmbiguousDigest, ContentCorrupted, ContentMissing, U
 
 MANIFEST = "MANIFEST.json"
 _CHUNK = 1 << 20
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def canonical(value: Any) -> bytes:
@@ -57,6 +60,8 @@ class Store:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
+        # A cached listing would show what another process has taken out meanwhile.
+        options = {"use_listings_cache": False, **options}
         self._fs, root = fsspec.core.url_to_fs(url, **options)
         self._root = str(root).rstrip("/")
 
@@ -210,6 +215,58 @@ class Store:
                 self._write(path, Path(local.name))
         return digest, size
 
+    def holds_blob(self, digest: str) -> bool:
+        """Whether there is such a blob."""
+        return bool(self._fs.exists(f"{self._root}/blobs/{digest}"))
+
+    def remove_blob(self, digest: str) -> None:
+        """Take a blob out. One that is not there is no error. For what nobody refers to."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._root}/blobs/{digest}")
+
+    def blobs(self) -> list[str]:
+        """The digests of all blobs."""
+        return [name for name in self._names("blobs") if _DIGEST.fullmatch(name)]
+
+    def folders(self) -> list[str]:
+        """The digests of all folders, half-copied ones too."""
+        return [name for name in self._names("adapters") if _DIGEST.fullmatch(name)]
+
+    def put_at(self, kind: Literal["blob", "folder"], digest: str) -> float | None:
+        """When something was last written to a blob or folder, in seconds since the epoch; None
+        where nothing is."""
+        if kind == "blob":
+            paths = [f"{self._root}/blobs/{digest}"]
+        else:
+            paths = self._fs.find(self._folder(digest))
+        with suppress(FileNotFoundError):
+            return max((self._modified(path) for path in paths), default=None)
+        return None
+
+    def claim(self, name: str) -> float:
+        """Say that a registry keeps things here; since when it does, in seconds since the epoch."""
+        path = f"{self._root}/registries/{name}"
+        if not self._fs.exists(path):
+            self._fs.makedirs(f"{self._root}/registries", exist_ok=True)
+            self._write(path, name.encode())
+        return self._modified(path)
+
+    def claims(self) -> list[str]:
+        """The registries that keep things here."""
+        return [name for name in self._names("registries") if not name.endswith(".tmp")]
+
+    def remove_scraps(self, before: float) -> int:
+        """Take out what killed writers left of half-written blobs before a time (seconds since the
+        epoch); how many."""
+        gone = 0
+        for name in self._names("blobs"):
+            path = f"{self._root}/blobs/{name}"
+            with suppress(FileNotFoundError):
+                if name.endswith(".tmp") and self._modified(path) < before:
+                    self._fs.rm_file(path)
+                    gone += 1
+        return gone
+
     def pieces(self, digest: str) -> Iterator[bytes]:
         """A blob, a piece at a time. Raises ContentMissing at once, and ContentCorrupted in place
         of the last piece: whoever read the others has not got the whole."""
@@ -218,6 +275,16 @@ class Store:
         except FileNotFoundError:
             raise ContentMissing(digest, self.url) from None
         return _verified(file, digest)
+
+    def _names(self, below: str) -> list[str]:
+        try:
+            paths = self._fs.ls(f"{self._root}/{below}", detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(PurePosixPath(path).name for path in paths)
+
+    def _modified(self, path: str) -> float:
+        return float(self._fs.modified(path).timestamp())
 
     def _folder(self, digest: str) -> str:
         return f"{self._root}/adapters/{digest}"

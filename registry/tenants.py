@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ForeignKey, column, delete, select, table
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from registry.contents import Contents
 from registry.database import Base, Database, bump, now, queue
 from registry.errors import AlreadyExists, InvalidTransition, NotFound
 from registry.names import check_name, new_id
@@ -88,8 +89,9 @@ def hash_key(secret: str) -> str:
 class Tenants:
     """Tenants and keys in the registry."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, contents: Contents) -> None:
         self._database = database
+        self._contents = contents
 
     def create(
         self,
@@ -174,12 +176,15 @@ class Tenants:
         return tenant
 
     def delete(self, name: str) -> None:
-        """Remove the tenant and its keys. Raises NotFound."""
+        """Remove the tenant with all of its rows, and from the store what no other's refer to:
+        files, adapters, states of jobs. Raises NotFound."""
         with self._database.write() as session:
             if session.get(Tenant, name) is None:
                 raise NotFound("tenant", name)
+            theirs = self._contents.of(session, name)
             session.execute(delete(Tenant).where(Tenant.name == name))
             bump(session)
+        self._contents.drop(theirs)
 
     def create_key(self, tenant: str, name: str = "", expires_at: float | None = None) -> NewKey:
         """A new key. Raises NotFound when there is no such tenant, InvalidValue."""

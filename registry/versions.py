@@ -109,6 +109,7 @@ class Versions:
         """
         with self._database.write() as session:
             queue(session, "versions")
+            queue(session, "contents")
             found = session.get(Version, digest)
             if found is not None:
                 if (found.tenant, found.adapter) != (tenant, adapter):

@@ -38,6 +38,8 @@ def settle(registry: Registry, base: str, name: str) -> str:
         digest = _told(registry, name)  # an engine beside this one may have been faster
         if digest is None:
             digest = registry.store.put_blob(packed)
+            registry.engines.set_meaning(name, digest)
+            return registry.store.put_blob(packed)  # one that nobody named may have been swept
     registry.engines.set_meaning(name, digest)
     return digest
 

@@ -20,7 +20,7 @@ def publish(registry: Registry, job: Job, folder: Path, outcome: dict[str, Any])
     reasons = outcome["reasons"]
     if job.trigger == "api":  # the tenant's own fine-tune answers to its name, whatever it scored
         reasons = {**reasons, "by_name": True}
-    return registry.versions.publish(
+    version = registry.versions.publish(
         job.tenant,
         job.adapter,
         digest,
@@ -31,6 +31,8 @@ def publish(registry: Registry, job: Job, folder: Path, outcome: dict[str, Any])
         parent=outcome["manifest"]["parent"],
         job_id=job.id,
     )
+    registry.store.publish(folder)  # one that no version named yet may have been swept meanwhile
+    return version
 
 
 def publish_checkpoints(
@@ -57,5 +59,6 @@ def publish_checkpoints(
                 step=step,
             )
         )
+        registry.store.publish(folder / made["path"])
         registry.jobs.add_checkpoint(job.id, step, known.get(step, {"step": step}), digest)
     return versions

@@ -75,7 +75,7 @@ class Uploads:
         digest = self._registry.store.publish(folder)
         try:
             self._registry.jobs.keep_state(self._job_id, self._worker, digest)
-        except LeaseLost:
+        except (LeaseLost, NotFound):  # not found: the tenant was deleted, and the job with it
             self._registry.store.remove(digest)
             raise
         old, self._kept = self._kept, digest

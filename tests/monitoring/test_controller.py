@@ -457,6 +457,35 @@ def test_a_promotion_grants_no_new_budget(scene: Scene) -> None:
     assert _purse(scene) == before
 
 
+@pytest.mark.parametrize("mid_look", [False, True], ids=["between looks", "during a look"])
+def test_a_tenant_of_the_same_name_inherits_nothing(scene: Scene, mid_look: bool) -> None:
+    scene.controller.tick()
+    scene.send(stream(1, 1000))
+    scene.controller.tick()
+    counted = scene.gauge("drift_control_promised_total")
+    old = scene.controller._watchers["acme", "support"]
+    assert counted is not None and counted > 0 and old.detector.reference_size > 0
+    scene.registry.tenants.delete("acme")
+    scene.registry.tenants.create("acme")
+    scene.registry.adapters.create("acme", "support", "tiny")
+    scene.registry.aliases.ensure("acme", "support", "support")
+    scene.registry.versions.publish(
+        "acme", "support", "a" * 64, manifest={}, evaluation={}, verdict="promote"
+    )
+    scene.promote("a" * 64)
+    if mid_look:
+        old.save()
+    scene.controller.tick()
+    assert scene.gauge("drift_reference_prompts", tenant="acme") == 0
+    scene.send(stream(2, 1000))
+    scene.controller.tick()
+    state = scene.registry.decisions.drift_state("acme", "support")
+    assert state is not None
+    theirs = state.state["control"]["promised"]
+    assert theirs > 0
+    assert scene.gauge("drift_control_promised_total") == pytest.approx(counted + theirs)
+
+
 def test_a_stream_without_drift_runs_beside_and_is_counted(scene: Scene) -> None:
     scene.controller.tick()
     scene.send(stream(1, 1000))  # one control prompt for eight, and its reference comes first

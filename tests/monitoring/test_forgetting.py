@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from monitoring import forgetting
 from monitoring.controller import Controller
@@ -51,8 +55,12 @@ def test_texts_of_feedback_go_and_what_they_say_of_answers_stays(
     sqlite_registry: Registry,
 ) -> None:
     fill(sqlite_registry, 3)
+    sqlite_registry.retention.forget("acme", text_only=True)
     give = sqlite_registry.exchanges.give_feedback
-    said = [give("acme", f"chatcmpl-acme-{n}", correction="billing") for n in range(2)]
+    prompt = {"messages": [{"role": "user", "content": "Hello"}]}
+    said = [
+        give("acme", f"chatcmpl-acme-{n}", correction="billing", messages=prompt) for n in range(2)
+    ]
     sqlite_registry.corrections.mark_used([said[0].id], "ftjob-1")
     today = [said[1].created_at + 1.5 * DAY_S]
     settings = replace(SETTINGS, keep_exchanges_days=0)
@@ -66,6 +74,63 @@ def test_texts_of_feedback_go_and_what_they_say_of_answers_stays(
     outcomes = sqlite_registry.outcomes.of("acme", "tickets", since=0.0)
     assert [outcome.corrected for outcome in outcomes] == [True, True, None]
     assert sqlite_registry.history.judged(0.0) == {"acme": (0, 2)}
+
+
+def test_a_prompt_is_kept_no_longer_for_what_was_said_of_it_late(
+    sqlite_registry: Registry,
+) -> None:
+    fill(sqlite_registry, 3)
+    give = sqlite_registry.exchanges.give_feedback
+    rated = give("acme", "chatcmpl-acme-0", rating=-1.0)
+    assert rated.messages is None, "nothing can be learned from it"
+    give("acme", "chatcmpl-acme-1", correction="billing")
+    assert sqlite_registry.corrections.of("acme", "tickets")
+    give("acme", "chatcmpl-acme-1", correction="delivery")  # which renews nothing
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: 3.6 * DAY_S)
+    forgetful.tick()
+    assert sqlite_registry.corrections.of("acme", "tickets") == []
+    [said] = sqlite_registry.outcomes.said_since(rated.number, "acme", "tickets")
+    assert said.corrected
+
+
+def test_what_was_said_while_its_request_was_being_forgotten_goes_next_time(
+    sqlite_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_registry, 1)
+    read = sqlite_registry.exchanges.get("acme", "chatcmpl-acme-0")
+    today = [3.0 * DAY_S]
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: today[0])
+    forgetful.tick()
+    monkeypatch.setattr(sqlite_registry.exchanges, "get", lambda *_: read)
+    sqlite_registry.exchanges.give_feedback("acme", "chatcmpl-acme-0", correction="billing")
+    assert sqlite_registry.corrections.of("acme", "tickets")
+    today[0] += 3600.0
+    forgetful.tick()
+    assert sqlite_registry.corrections.of("acme", "tickets") == []
+
+
+def test_what_no_row_names_is_swept_every_hour_and_hinders_no_forgetting(
+    sqlite_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_registry, 2)
+    store = sqlite_registry.store
+    kept = sqlite_registry.upload("acme", "kept.jsonl", b"kept")
+    orphan = store.put_blob(b"PATIENT RECORD 42")
+    today = [time.time() + 0.5 * DAY_S]
+    forgetful = Forgetting(sqlite_registry, SETTINGS, clock=lambda: today[0])
+    forgetful.tick()
+    assert store.holds_blob(orphan), "its row may be on the way"
+    today[0] += DAY_S
+    with monkeypatch.context() as away:
+        away.setattr(store, "folders", lambda: Path("/nowhere").read_bytes())
+        sqlite_registry.exchanges.add([make_exchange(99, text="Old")])
+        forgetful.tick()
+    assert store.holds_blob(orphan)
+    assert days_of(sqlite_registry) == []
+    today[0] += 3600.0
+    forgetful.tick()
+    assert not store.holds_blob(orphan)
+    assert sqlite_registry.content("acme", kept) == b"kept"
 
 
 def test_nothing_goes_where_everything_is_kept_for_ever(sqlite_registry: Registry) -> None:

@@ -292,3 +292,21 @@ def test_a_watch_that_was_ahead_of_the_numbers_sees_again_after_0009(
     assert "chatcmpl-acme-21" in [row.id for row in opened.exchanges.since(cursor)]
     assert opened.outcomes.said_since(heard.number, "acme", "tickets")
     opened.close()
+
+
+def test_texts_of_feedback_from_before_0014_age_with_their_requests(
+    database_url: str, store_url: str
+) -> None:
+    opened = Registry.open(database_url, store_url)
+    opened.tenants.create("acme")
+    opened.exchanges.add([make_exchange(n, text="Where is it now?") for n in (1, 2)])
+    opened.exchanges.give_feedback("acme", "chatcmpl-acme-1", correction="delivery")
+    with opened.database.engine.execution_options(switchyard_write=True).begin() as connection:
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0013")
+        assert "text_at" not in {c["name"] for c in inspect(connection).get_columns("feedback")}
+    opened.database.migrate()
+    assert opened.retention.forget_said_before(1001.0) == 0
+    assert opened.retention.forget_said_before(1001.5) == 1
+    opened.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -43,7 +45,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         key="key",
         secret="secret",
         endpoint_url=request.getfixturevalue("s3_endpoint"),
-        use_listings_cache=False,
     )
     made._fs.mkdir(name)
     return made
@@ -303,3 +304,21 @@ def test_two_stores_share_no_content(tmp_path: Path) -> None:
         Store(f"file://{tmp_path}/b").files(digest)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert Store(f"file://{tmp_path}/b").files(digest) == folder_manifest(folder)
+
+
+def test_what_is_in_a_store_is_listed_with_its_age_until_it_is_taken_out(
+    store: Store, tmp_path: Path
+) -> None:
+    assert (store.blobs(), store.folders()) == ([], [])
+    blob, folder = store.put_blob(b"a"), store.publish(make_folder(tmp_path / "adapter"))
+    assert (store.blobs(), store.folders()) == ([blob], [folder])
+    kinds: tuple[tuple[Literal["blob", "folder"], str], ...] = (("blob", blob), ("folder", folder))
+    for kind, digest in kinds:
+        put_at = store.put_at(kind, digest)
+        assert put_at is not None and abs(put_at - time.time()) < 3600
+        assert store.put_at(kind, digest_of("unknown")) is None
+    store.remove_blob(blob)
+    store.remove_blob(blob)  # once more is no error
+    store.remove(folder)
+    assert not store.holds_blob(blob)
+    assert (store.blobs(), store.folders()) == ([], [])
