@@ -63,6 +63,10 @@ FALLBACK_REASONS = (
     "no-live-version", "version-unavailable", "engine-error", "deadline", "canary-unavailable"
 )  # fmt: skip
 
+DROP_REASONS = ("thinned", "queue", "registry")
+"""Why an exchange is not written: by design, as there is no time for all; too many waited; the
+registry did not take it."""
+
 _Kind = TypeVar("_Kind", Counter, Gauge)
 Workers = Literal["sum", "max", "min"]
 _OVER_WORKERS: dict[Workers, Literal["livesum", "livemax", "livemin"]] = {
@@ -167,8 +171,14 @@ class Metrics:
         self.limits_degraded = self._gauge(
             "limits_degraded", "1 while Redis is away and each router keeps its own limits"
         )
-        self.exchanges_dropped_total = self._plain(
-            Counter, "exchanges_dropped_total", "Exchange records lost: the registry was too slow"
+        self.exchanges_dropped_total = Family(
+            self._plain(
+                Counter, "exchanges_dropped_total", "Exchange records not written", ["reason"]
+            ),
+            (self._bound("reason", 0, known=DROP_REASONS),),
+        )
+        self.exchanges_written_total = self._plain(
+            Counter, "exchanges_written_total", "Exchange records written"
         )
         self.snapshot_age_seconds = self._gauge(
             "snapshot_age_seconds", "Time since the router last knew its snapshot current"
@@ -382,6 +392,8 @@ class Metrics:
         self._tenant_at_zero(NOBODY)
         for bound in ("tenant", "model", "engine", "reason", "code", "status", "alias"):
             self.label_overflow_total.labels(bound)
+        for reason in DROP_REASONS:
+            self.exchanges_dropped_total.labels(reason)
         for outcome in SWAP_OUTCOMES:
             self.swaps_total.labels(outcome)
         for state in JOB_STATES:

@@ -290,9 +290,18 @@ OPERATOR: Rows = (
                 ((f"scrape_duration_seconds{{{_PROCESSES}}}", "{{job}} {{instance}}"),), unit="s",
             ),
             Panel(
-                "Records lost", "Exchanges: drift and feedback miss them. Spans, access log lines.",
+                "Exchanges written",
+                "Share. A busy router thins them out: drift and feedback know those that are.",
+                (("switchyard:exchanges_written:ratio_rate5m", "written"),), unit="percentunit",
+            ),
+            Panel(
+                "Records lost", "By no design. Exchanges, by why; spans; access log lines.",
                 (
-                    ("sum(increase(switchyard_exchanges_dropped_total[15m]))", "exchanges"),
+                    (
+                        "sum by (reason) ("
+                        'increase(switchyard_exchanges_dropped_total{reason!="thinned"}[15m]))',
+                        "exchanges: {{reason}}",
+                    ),
                     ("sum(increase(switchyard_spans_dropped_total[15m]))", "spans"),
                     ("sum(increase(switchyard_access_lines_dropped_total[15m]))", "access lines"),
                 ),

@@ -73,6 +73,12 @@ def recordings() -> list[Recording]:
             "sum by (tenant) (rate(switchyard_fallbacks_total[10m]))"
             " / sum by (tenant) (rate(switchyard_requests_total[10m]))",
         ),
+        Recording(
+            "switchyard:exchanges_written:ratio_rate5m",
+            "sum(rate(switchyard_exchanges_written_total[5m]))"
+            " / (sum(rate(switchyard_exchanges_written_total[5m]))"
+            " + sum(rate(switchyard_exchanges_dropped_total[5m])))",
+        ),
     ]
     for name, metric in (
         ("request_duration", "switchyard_request_duration_seconds"),
@@ -206,11 +212,12 @@ def alerts() -> list[Alert]:
         ),
         Alert(
             "SwitchyardExchangesDropped",
-            "increase(switchyard_exchanges_dropped_total[15m]) > 0",
+            'increase(switchyard_exchanges_dropped_total{reason!="thinned"}[15m]) > 0',
             "0m",
             "ticket",
             "Exchange records are being lost",
-            "The registry takes them too slowly. Requests are not harmed; drift and feedback are.",
+            "The registry takes them too slowly (`queue`), or not at all (`registry`): "
+            "`{{ $labels.reason }}`. Requests are not harmed; drift and feedback are.",
         ),
         Alert(
             "SwitchyardDriftSustained",
