@@ -61,7 +61,8 @@ class Controller:
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
-        """Show the gauges before the first tick."""
+        """Show the gauges before the first tick; one that never ends shows, too."""
+        self._metrics.last_tick_timestamp_seconds.set(self._clock())
         self._show_registry()
         for row in self._registry.decisions.drift_states():
             kept = row.state.get("control", {})

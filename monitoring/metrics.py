@@ -207,9 +207,21 @@ class Metrics:
 
         # Swapper and engines
         self.swaps_total = Family(
-            self._plain(Counter, "swaps_total", "Candidates that reached an end", ["outcome"]),
+            self._plain(
+                Counter, "swaps_total",
+                "Versions promoted, rejected, or failed for now (counted once a spell)",
+                ["outcome"],
+            ),
             (outcome,),
-        )
+        )  # fmt: skip
+        self.swap_failing_timestamp_seconds = self._plain(
+            Gauge, "swap_failing_timestamp_seconds",
+            "Since when the version fails that has failed longest on its way; 0: none does",
+        )  # fmt: skip
+        self.last_swap_tick_timestamp_seconds = self._plain(
+            Gauge, "last_swap_tick_timestamp_seconds",
+            "When the swapper last finished a tick, or started",
+        )  # fmt: skip
         self.swap_seconds = self._histogram("swap_seconds", "From candidate to live", _MINUTES)
         self.adapter_load_seconds = self._histogram(
             "adapter_load_seconds", "Staging and warming one version on one engine", _LOAD
@@ -318,10 +330,12 @@ class Metrics:
             tenant=tenant, alias=alias, version=version_name, engine=engine, kind=decision,
         )  # fmt: skip
         self.last_tick_timestamp_seconds = self._plain(
-            Gauge, "last_tick_timestamp_seconds", "When the controller last finished a tick"
+            Gauge,
+            "last_tick_timestamp_seconds",
+            "When the controller last finished a tick, or started",
         )
         self.tick_errors_total = self._plain(
-            Counter, "tick_errors_total", "Controller ticks that ended in an error"
+            Counter, "tick_errors_total", "Adapters that a tick skipped for an error"
         )
         self.of_adapters: tuple[Family[Gauge], ...] = (
             self.drift_statistic, self.drift_threshold, self.drift_active, self.pipeline_changed,

@@ -312,11 +312,12 @@ OPERATOR: Rows = (
             ),
             Panel(
                 "Age of what processes know",
-                "The router's picture of the registry; the controller's last look at it.",
+                "The router's picture of the registry; the last looks of the controller's loops.",
                 (
                     ("max by (instance) (switchyard_snapshot_age_seconds > 0)",
                      "{{instance}}: snapshot"),
                     ("time() - max(switchyard_last_tick_timestamp_seconds > 0)", "controller"),
+                    ("time() - max(switchyard_last_swap_tick_timestamp_seconds > 0)", "swapper"),
                 ),
                 unit="s",
             ),

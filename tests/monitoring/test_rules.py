@@ -19,6 +19,8 @@ FAILED = 'switchyard_requests_total{tenant="acme",served="base",status="503",ins
 FALLBACK = 'switchyard_fallbacks_total{tenant="acme",reason="engine-error"}'
 FIRST = "switchyard_time_to_first_token_seconds_bucket"
 TICK = "switchyard_last_tick_timestamp_seconds"
+SWAP_TICK = "switchyard_last_swap_tick_timestamp_seconds"
+SWAP_FAILING = "switchyard_swap_failing_timestamp_seconds"
 DRIFT = 'switchyard_drift_active{tenant="acme"}'
 ENGINE = 'switchyard_engine_up{engine="e1"}'
 BREAKER = 'switchyard_replica_breaker{engine="e1",instance="r:1"}'
@@ -61,7 +63,8 @@ HEALTHY = {
     'switchyard_jobs{state="queued"}': "0x2000",
     'switchyard_jobs{state="running"}': "0x2000",
     'switchyard_jobs{state="failed"}': "3x2000",
-    'switchyard_swaps_total{outcome="failed"}': "0x2000",
+    SWAP_FAILING: "0x2000",
+    SWAP_TICK: "0+60x2000",
     'switchyard_swaps_total{outcome="rejected"}': "0x2000",
     f'{TICK}{{job="switchyard-controller"}}': "0+60x2000",
     f'{TICK}{{job="switchyard-router"}}': "0x2000",
@@ -324,8 +327,8 @@ CASES = [
         {"SwitchyardJobsFail": 1},
     ),
     Case(
-        "swaps fail",
-        {'switchyard_swaps_total{outcome="failed"}': "0x30 1 2 3 4 4x1000"},
+        "a candidate has failed for a quarter of an hour",
+        {SWAP_FAILING: "0x45 2700x1000"},
         {"SwitchyardSwapsFail": 1},
     ),
     Case(
@@ -358,7 +361,18 @@ CASES = [
     ),
     Case("exchanges were lost an hour ago", {LOST: "7x1000"}, {}),
     Case("a busy router writes one exchange in fifty", {THINNED: "0+59x2000"}, {}),
-    Case("a swap failed once", {'switchyard_swaps_total{outcome="failed"}': "0x30 1x1000"}, {}),
+    Case("a candidate failed for eight minutes", {SWAP_FAILING: "0x50 3060x8 0x1000"}, {}),
+    Case(
+        "the swapper hangs",
+        {SWAP_TICK: "0+60x40 2400x1000"},
+        {"SwitchyardSwapsStalled": 1},
+    ),
+    Case("a swap takes ten minutes", {SWAP_TICK: "0+60x50 3000x1000"}, {}),
+    Case(
+        "the controller's first look never ends",
+        {f'{TICK}{{job="switchyard-controller"}}': "_x50 3000x1000"},
+        {"SwitchyardControllerStalled": 1},
+    ),
     Case(
         "a candidate was rejected long ago",
         {'switchyard_swaps_total{outcome="rejected"}': "1x1000"},
@@ -394,6 +408,7 @@ FIRES_WITHOUT = {
     "switchyard_engine_up": {"SwitchyardNoReadyEngine": 1},
     "switchyard_requests_total": {"SwitchyardSeriesMissing": 1},
     "switchyard_last_tick_timestamp_seconds": {"SwitchyardSeriesMissing": 1},
+    "switchyard_last_swap_tick_timestamp_seconds": {"SwitchyardSeriesMissing": 1},
     "up": {"SwitchyardTargetMissing": 3},
 }
 """What fires when a metric is not there at all: silence must not look like health where it counts.
