@@ -65,7 +65,9 @@ class Controller:
         self._share = 1.0  # of the budget of false alarms, for each adapter with a live version
 
     def startup(self) -> None:
-        """Say what is decided by, and show the gauges before the first tick."""
+        """Say what is decided by, and show the gauges before the first tick; one that never ends
+        shows, too."""
+        self._metrics.last_tick_timestamp_seconds.set(self._clock())
         self._registry.rooms.start(CONTROLLER, self._settings.json(), at=self._clock())
         self._show_registry()
 

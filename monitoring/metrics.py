@@ -63,6 +63,10 @@ FALLBACK_REASONS = (
     "no-live-version", "version-unavailable", "engine-error", "deadline", "canary-unavailable"
 )  # fmt: skip
 
+DROP_REASONS = ("thinned", "queue", "registry")
+"""Why an exchange is not written: by design, as there is no time for all; too many waited; the
+registry did not take it."""
+
 _Kind = TypeVar("_Kind", Counter, Gauge)
 Workers = Literal["sum", "max", "min"]
 _OVER_WORKERS: dict[Workers, Literal["livesum", "livemax", "livemin"]] = {
@@ -167,8 +171,14 @@ class Metrics:
         self.limits_degraded = self._gauge(
             "limits_degraded", "1 while Redis is away and each router keeps its own limits"
         )
-        self.exchanges_dropped_total = self._plain(
-            Counter, "exchanges_dropped_total", "Exchange records lost: the registry was too slow"
+        self.exchanges_dropped_total = Family(
+            self._plain(
+                Counter, "exchanges_dropped_total", "Exchange records not written", ["reason"]
+            ),
+            (self._bound("reason", 0, known=DROP_REASONS),),
+        )
+        self.exchanges_written_total = self._plain(
+            Counter, "exchanges_written_total", "Exchange records written"
         )
         self.snapshot_age_seconds = self._gauge(
             "snapshot_age_seconds", "Time since the router last knew its snapshot current"
@@ -197,9 +207,21 @@ class Metrics:
 
         # Swapper and engines
         self.swaps_total = Family(
-            self._plain(Counter, "swaps_total", "Candidates that reached an end", ["outcome"]),
+            self._plain(
+                Counter, "swaps_total",
+                "Versions promoted, rejected, or failed for now (counted once a spell)",
+                ["outcome"],
+            ),
             (outcome,),
-        )
+        )  # fmt: skip
+        self.swap_failing_timestamp_seconds = self._plain(
+            Gauge, "swap_failing_timestamp_seconds",
+            "Since when the version fails that has failed longest on its way; 0: none does",
+        )  # fmt: skip
+        self.last_swap_tick_timestamp_seconds = self._plain(
+            Gauge, "last_swap_tick_timestamp_seconds",
+            "When the swapper last finished a tick, or started",
+        )  # fmt: skip
         self.swap_seconds = self._histogram("swap_seconds", "From candidate to live", _MINUTES)
         self.adapter_load_seconds = self._histogram(
             "adapter_load_seconds", "Staging and warming one version on one engine", _LOAD
@@ -308,10 +330,12 @@ class Metrics:
             tenant=tenant, alias=alias, version=version_name, engine=engine, kind=decision,
         )  # fmt: skip
         self.last_tick_timestamp_seconds = self._plain(
-            Gauge, "last_tick_timestamp_seconds", "When the controller last finished a tick"
+            Gauge,
+            "last_tick_timestamp_seconds",
+            "When the controller last finished a tick, or started",
         )
         self.tick_errors_total = self._plain(
-            Counter, "tick_errors_total", "Controller ticks that ended in an error"
+            Counter, "tick_errors_total", "Adapters that a tick skipped for an error"
         )
         self.of_adapters: tuple[Family[Gauge], ...] = (
             self.drift_statistic, self.drift_threshold, self.drift_active, self.pipeline_changed,
@@ -382,6 +406,8 @@ class Metrics:
         self._tenant_at_zero(NOBODY)
         for bound in ("tenant", "model", "engine", "reason", "code", "status", "alias"):
             self.label_overflow_total.labels(bound)
+        for reason in DROP_REASONS:
+            self.exchanges_dropped_total.labels(reason)
         for outcome in SWAP_OUTCOMES:
             self.swaps_total.labels(outcome)
         for state in JOB_STATES:

@@ -290,9 +290,18 @@ OPERATOR: Rows = (
                 ((f"scrape_duration_seconds{{{_PROCESSES}}}", "{{job}} {{instance}}"),), unit="s",
             ),
             Panel(
-                "Records lost", "Exchanges: drift and feedback miss them. Spans, access log lines.",
+                "Exchanges written",
+                "Share. A busy router thins them out: drift and feedback know those that are.",
+                (("switchyard:exchanges_written:ratio_rate5m", "written"),), unit="percentunit",
+            ),
+            Panel(
+                "Records lost", "By no design. Exchanges, by why; spans; access log lines.",
                 (
-                    ("sum(increase(switchyard_exchanges_dropped_total[15m]))", "exchanges"),
+                    (
+                        "sum by (reason) ("
+                        'increase(switchyard_exchanges_dropped_total{reason!="thinned"}[15m]))',
+                        "exchanges: {{reason}}",
+                    ),
                     ("sum(increase(switchyard_spans_dropped_total[15m]))", "spans"),
                     ("sum(increase(switchyard_access_lines_dropped_total[15m]))", "access lines"),
                 ),
@@ -303,11 +312,12 @@ OPERATOR: Rows = (
             ),
             Panel(
                 "Age of what processes know",
-                "The router's picture of the registry; the controller's last look at it.",
+                "The router's picture of the registry; the last looks of the controller's loops.",
                 (
                     ("max by (instance) (switchyard_snapshot_age_seconds > 0)",
                      "{{instance}}: snapshot"),
                     ("time() - max(switchyard_last_tick_timestamp_seconds > 0)", "controller"),
+                    ("time() - max(switchyard_last_swap_tick_timestamp_seconds > 0)", "swapper"),
                 ),
                 unit="s",
             ),

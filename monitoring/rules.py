@@ -73,6 +73,12 @@ def recordings() -> list[Recording]:
             "sum by (tenant) (rate(switchyard_fallbacks_total[10m]))"
             " / sum by (tenant) (rate(switchyard_requests_total[10m]))",
         ),
+        Recording(
+            "switchyard:exchanges_written:ratio_rate5m",
+            "sum(rate(switchyard_exchanges_written_total[5m]))"
+            " / (sum(rate(switchyard_exchanges_written_total[5m]))"
+            " + sum(rate(switchyard_exchanges_dropped_total[5m])))",
+        ),
     ]
     for name, metric in (
         ("request_duration", "switchyard_request_duration_seconds"),
@@ -206,11 +212,12 @@ def alerts() -> list[Alert]:
         ),
         Alert(
             "SwitchyardExchangesDropped",
-            "increase(switchyard_exchanges_dropped_total[15m]) > 0",
+            'increase(switchyard_exchanges_dropped_total{reason!="thinned"}[15m]) > 0',
             "0m",
             "ticket",
             "Exchange records are being lost",
-            "The registry takes them too slowly. Requests are not harmed; drift and feedback are.",
+            "The registry takes them too slowly (`queue`), or not at all (`registry`): "
+            "`{{ $labels.reason }}`. Requests are not harmed; drift and feedback are.",
         ),
         Alert(
             "SwitchyardDriftSustained",
@@ -286,11 +293,21 @@ def alerts() -> list[Alert]:
         ),
         Alert(
             "SwitchyardSwapsFail",
-            'increase(switchyard_swaps_total{outcome="failed"}[1h]) > 2',
+            "time() - (switchyard_swap_failing_timestamp_seconds > 0) > 600",
             "0m",
             "ticket",
             "Swaps fail",
-            "Candidates can't be brought to traffic, for reasons that lie with the platform.",
+            "For {{ $value | humanizeDuration }} a version could not be brought to traffic, for "
+            "reasons that lie with the platform. It is tried again at each look.",
+        ),
+        Alert(
+            "SwitchyardSwapsStalled",
+            "time() - (switchyard_last_swap_tick_timestamp_seconds > 0) > 900",
+            "1m",
+            "ticket",
+            "The swapper does not look",
+            "Its last look ended {{ $value | humanizeDuration }} ago: nothing gets to traffic, and "
+            "what is live is not loaded into engines that start.",
         ),
         Alert(
             "SwitchyardCandidateRejected",
@@ -324,7 +341,7 @@ def alerts() -> list[Alert]:
             "0m",
             "ticket",
             "The controller meets errors",
-            "Some adapter can't be looked at; the log names it.",
+            "More than 3 times within 15 minutes an adapter was skipped; the log names it.",
         ),
         Alert(
             "SwitchyardTargetDown",
@@ -345,7 +362,8 @@ def alerts() -> list[Alert]:
         Alert(
             "SwitchyardSeriesMissing",
             'absent(switchyard_requests_total) and on () (count(up{job="switchyard-router"} == 1))'
-            " or absent(switchyard_last_tick_timestamp_seconds)"
+            " or (absent(switchyard_last_tick_timestamp_seconds)"
+            " or absent(switchyard_last_swap_tick_timestamp_seconds))"
             ' and on () (count(up{job="switchyard-controller"} == 1))',
             "5m",
             "ticket",

@@ -4,7 +4,8 @@ A queue bounded in length and bytes, written in batches by a thread. When the re
 or hangs, or there is more traffic than `records_per_second`, or the process is busy (a row costs
 about what a request does: router/leisure.py), records are dropped and counted, a noisy tenant's
 before a quiet one's (router/rations.py); requests never wait for them, and tokens are counted in
-metrics in any case. What a row holds of a call: router/record.py.
+metrics in any case. Thinning out is by design (`thinned`); what else is lost (`queue`, `registry`)
+calls somebody. What a row holds of a call: router/record.py.
 """
 
 from __future__ import annotations
@@ -71,8 +72,10 @@ class Recorder:
         full = len(self._pending) >= self._settings.record_queue or self._held + size > most
         assert call.tenant
         party = (call.tenant.name, call.role in _TRIALS)
-        if full or not self._rations.take(party, call.ended):
-            self._metrics.exchanges_dropped_total.inc()
+        if full:
+            self._lost("queue", 1)
+        elif not self._rations.take(party, call.ended):
+            self._lost("thinned", 1)
         else:
             self._held += size
             self._pending.append(call)
@@ -94,7 +97,7 @@ class Recorder:
                     self._pending.extendleft(reversed(batch))
                     return
                 except Exception:
-                    self._metrics.exchanges_dropped_total.inc(size)
+                    self._lost("registry", size)
                     self._held -= sum(call.text_bytes for call in batch)
                     raise
                 self._held -= sum(call.text_bytes for call in batch)
@@ -123,7 +126,7 @@ class Recorder:
             async with asyncio.timeout(timeout):
                 await self.flush()
         except TimeoutError:
-            self._metrics.exchanges_dropped_total.inc(len(self._pending))
+            self._lost("registry", len(self._pending))
             _log.warning("exchanges lost at shutdown", count=len(self._pending))
             self._pending.clear()
         self._scribe.close()
@@ -133,7 +136,7 @@ class Recorder:
             await self._scribe.do(partial(self._add, batch))
             self._failing = False
         except DatabaseUnavailable as error:
-            self._metrics.exchanges_dropped_total.inc(len(batch))
+            self._lost("registry", len(batch))
             if not self._failing:
                 _log.warning("exchanges lost: registry unreachable", error=str(error))
             self._failing = True
@@ -147,11 +150,17 @@ class Recorder:
 
     def _keep(self, batch: list[Call]) -> None:
         rows = self._records.rows(batch)
+        written = self._metrics.exchanges_written_total
         try:
             self._registry.exchanges.add(rows)
+            written.inc(len(rows))
         except (DataError, IntegrityError):  # of a tenant that is gone, or odd: keep the others
             for row in rows:
                 try:
                     self._registry.exchanges.add([row])
+                    written.inc()
                 except (DataError, IntegrityError):
-                    self._metrics.exchanges_dropped_total.inc()
+                    self._lost("registry", 1)
+
+    def _lost(self, reason: str, count: int) -> None:
+        self._metrics.exchanges_dropped_total.labels(reason).inc(count)

@@ -61,11 +61,13 @@ class Swapper:
         self._client_for = client_for or self._client
         self._clock = clock
         self._clients: dict[tuple[str, str], EngineClient] = {}
-        self._failed: set[str] = set()
+        self._failed: dict[str, float] = {}
+        """Digests that can't be brought to traffic just now, and since when."""
         self._recheck = Recheck(registry, settings, metrics, self._client_for, clock)
 
     async def startup(self) -> None:
-        """Nothing to prepare: all state is in the registry."""
+        """All state is in the registry; from here on a first look that never ends shows."""
+        self._metrics.last_swap_tick_timestamp_seconds.set(self._clock())
 
     async def shutdown(self, timeout_s: float | None = None) -> None:
         """Close connections. A swap that was cut short goes on with the next swapper."""
@@ -82,11 +84,28 @@ class Swapper:
         await self._finish_interrupted()
         await self._retire_drained(aliases)
         await self._warm_live(engines, aliases)
-        for digest in dict.fromkeys(d for a in aliases for d in (a.canary, a.shadow) if d):
+        trials = dict.fromkeys(d for a in aliases for d in (a.canary, a.shadow) if d)
+        for digest in trials:
             await self._consider_trial(digest, engines)
-        for version in await self._candidates():
+        candidates = await self._candidates()
+        for version in candidates:
             await self._consider(version, engines)
         await self._recheck.tick(engines, list(dict.fromkeys(a.live for a in aliases if a.live)))
+        self._show(trials.keys() | {version.digest for version in candidates})
+
+    def _show(self, waiting: set[str]) -> None:
+        """How the loop itself is. `waiting`: digests on their way to traffic."""
+        self._failed = {digest: at for digest, at in self._failed.items() if digest in waiting}
+        since = min(self._failed.values(), default=0.0)
+        self._metrics.swap_failing_timestamp_seconds.set(since)
+        self._metrics.last_swap_tick_timestamp_seconds.set(self._clock())
+
+    def _wait(self, version: Version, trouble: Transient) -> None:
+        """It is tried again at the next look, for as long as it takes."""
+        if version.digest not in self._failed:
+            self._failed[version.digest] = self._clock()
+            self._metrics.swaps_total.labels("failed").inc()
+        _log.warning("swap.waits", version=version.served_name, why=str(trouble))
 
     # Candidates
 
@@ -111,9 +130,13 @@ class Swapper:
             and not requested
             and await asyncio.to_thread(is_staged, self._registry, tenant, version)
         ):
+            self._failed.pop(version.digest, None)
             return  # monitoring's rollouts bring it to traffic; it is checked as shadow or canary
         promoted = requested or (tenant.auto_promote and worth)
-        if not (promoted or by_name) or not engines:
+        if not (promoted or by_name):
+            self._failed.pop(version.digest, None)  # nobody wants it there any more
+            return
+        if not engines:
             return
         try:
             certificates = await self._check(version, engines)
@@ -121,10 +144,7 @@ class Swapper:
             evidence = {"summary": str(refusal), **refusal.figures}
             await self._reject(version, refusal.rule, evidence)
         except Transient as trouble:
-            if version.digest not in self._failed:
-                self._failed.add(version.digest)
-                self._metrics.swaps_total.labels("failed").inc()
-            _log.warning("swap.waits", version=version.served_name, why=str(trouble))
+            self._wait(version, trouble)
         else:
             if promoted:
                 await self._promote(version, certificates)
@@ -140,14 +160,17 @@ class Swapper:
             await asyncio.to_thread(self._registry.versions.move, version.digest, "held")
         except InvalidTransition:  # another swapper, or a human, was faster
             return
-        self._failed.discard(version.digest)
+        self._failed.pop(version.digest, None)
         _log.info("swap.held", version=version.served_name, tenant=version.tenant,
                   verdict=version.verdict)  # fmt: skip
 
     async def _consider_trial(self, digest: str, engines: list[Engine]) -> None:
         """A canary or shadow meets traffic once it has passed the engine's check."""
         version = await asyncio.to_thread(self._registry.versions.get, digest)
-        if version.certificate or version.state not in ("shadow", "canary") or not engines:
+        if version.certificate or version.state not in ("shadow", "canary"):
+            self._failed.pop(digest, None)
+            return
+        if not engines:
             return
         try:
             certificates = await self._check(version, engines)
@@ -155,8 +178,9 @@ class Swapper:
             evidence = {"summary": str(refusal), **refusal.figures}
             await self._reject(version, refusal.rule, evidence)
         except Transient as trouble:
-            _log.warning("swap.waits", version=version.served_name, why=str(trouble))
+            self._wait(version, trouble)
         else:
+            self._failed.pop(digest, None)
             figures = {name: c.figures() for name, c in certificates.items()}
             certificate = {"engines": figures, "passed": True, "at": self._clock()}
             await asyncio.to_thread(self._registry.versions.certify, digest, certificate)
@@ -218,7 +242,7 @@ class Swapper:
         self._metrics.decisions_total.labels("promote").inc()
         self._metrics.swaps_total.labels("promoted").inc()
         self._metrics.swap_seconds.observe(seconds)
-        self._failed.discard(version.digest)
+        self._failed.pop(version.digest, None)
         _log.info("swap.promoted", version=version.served_name, tenant=version.tenant,
                   seconds=round(seconds, 2))  # fmt: skip
 
@@ -243,7 +267,7 @@ class Swapper:
             return
         self._metrics.decisions_total.labels("reject").inc()
         self._metrics.swaps_total.labels("rejected").inc()
-        self._failed.discard(version.digest)
+        self._failed.pop(version.digest, None)
         _log.warning("swap.rejected", version=version.served_name, tenant=version.tenant,
                      rule=rule, why=evidence["summary"])  # fmt: skip
 

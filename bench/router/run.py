@@ -38,8 +38,8 @@ class Seen:
             return 0.0
         with urllib.request.urlopen(self.target.metrics) as answer:
             text = answer.read().decode()
-        found = re.search(r"^switchyard_exchanges_dropped_total (\S+)$", text, re.M)
-        return float(found[1]) if found else 0.0
+        found = re.findall(r"^switchyard_exchanges_dropped_total\{.*\} (\S+)$", text, re.M)
+        return sum(map(float, found))
 
     def measure(self, seconds: float) -> None:
         """One round."""

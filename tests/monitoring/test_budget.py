@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.budget import AHEAD, WEEK, Purse
+from monitoring.budget import AHEAD, MOST, WEEK, Purse
 
 
 @given(st.lists(st.floats(0, 5 * WEEK), min_size=1, max_size=40), st.floats(0.01, 1.0))
@@ -44,6 +44,59 @@ def test_time_that_runs_backwards_grants_nothing_twice() -> None:
     for at in (0.0, 100.0, 50.0, 100.0):
         purse.stake(at, 1.0)
     assert purse.spent + purse.dump()["kept"] == pytest.approx((AHEAD + 100.0) / WEEK)
+
+
+def test_what_a_quiet_year_left_is_two_weeks_of_the_budget() -> None:
+    purse = Purse(1.0)
+    purse.stake(0.0, 1.0)
+    for number in range(3000):
+        purse.stake(52 * WEEK + number * 60.0, 1.0)
+    assert purse.spent <= (MOST + 3000 * 60.0) / WEEK
+
+
+@given(st.lists(st.floats(0, 8 * WEEK), min_size=1, max_size=300), st.floats(0.01, 1.0))
+def test_in_no_week_more_than_three_weeks_budget_is_staked(
+    times: list[float], share: float
+) -> None:
+    purse, staked = Purse(1.0), []
+    for at in sorted(times):
+        staked.append((at, purse.stake(at, share)))
+        assert purse.dump()["kept"] <= share * MOST / WEEK
+    for begin, _ in staked:
+        week = sum(stake for at, stake in staked if begin <= at < begin + WEEK)
+        assert week <= share * (MOST + WEEK) / WEEK * (1 + 1e-9)
+
+
+def test_a_prompt_stamped_ten_years_ahead_grants_two_weeks_and_ends_nothing() -> None:
+    purse = Purse(1.0)
+    purse.stake(0.0, 1.0)
+    purse.stake(10 * 52 * WEEK, 1.0)
+    for number in range(3000):
+        purse.stake(100.0 + number * 60.0, 1.0)
+    assert purse.spent <= (MOST + 3000 * 60.0) / WEEK
+    before = purse.dump()["kept"] + purse.spent
+    purse.stake(100.0 + 2999 * 60.0 + WEEK, 1.0)
+    assert purse.dump()["kept"] + purse.spent == pytest.approx(before + 1.0), "time goes on"
+
+
+def test_two_clocks_that_take_turns_are_granted_no_more_than_both_together() -> None:
+    purse, spent = Purse(1.0), 0.0
+    for number in range(4000):
+        ahead = 520 * WEEK if number % 4 > 1 else 0.0
+        purse.stake(number * 60.0 + ahead, 1.0)
+    spent = purse.spent + purse.dump()["kept"]
+    assert spent <= (AHEAD + MOST + 2 * 4000 * 60.0) / WEEK
+
+
+def test_a_purse_of_before_is_read_and_cut_to_two_weeks() -> None:
+    old = {"share": 1.0, "at": 10 * 52 * WEEK, "kept": 496.0, "spent": 2.0}
+    purse = Purse.load(1.0, old)
+    assert purse.stake(None, 1.0) <= 0.002
+    assert purse.dump()["kept"] <= MOST / WEEK
+    purse.stake(1000.0, 1.0)
+    before = purse.dump()["kept"] + purse.spent
+    purse.stake(1000.0, 1.0)
+    assert purse.dump()["kept"] + purse.spent == pytest.approx(before)
 
 
 def test_a_purse_goes_on_from_its_json() -> None:

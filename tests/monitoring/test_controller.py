@@ -386,6 +386,13 @@ def test_one_adapters_trouble_leaves_the_others_be(scene: Scene) -> None:
     assert len(scene.receipts("retrain")) == 1
 
 
+def test_a_first_look_that_never_ends_is_seen_to_get_old(scene: Scene) -> None:
+    assert scene.gauge("last_tick_timestamp_seconds") == 0
+    before = scene.clock()
+    scene.controller.startup()
+    assert before < (scene.gauge("last_tick_timestamp_seconds") or 0) < scene.clock()
+
+
 def test_engines_and_versions_show(scene: Scene) -> None:
     scene.controller.startup()
     scene.registry.engines.register("e1", "http://x:1", "tiny", max_loras=4, max_lora_rank=16)

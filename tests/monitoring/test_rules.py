@@ -19,6 +19,8 @@ FAILED = 'switchyard_requests_total{tenant="acme",served="base",status="503",ins
 FALLBACK = 'switchyard_fallbacks_total{tenant="acme",reason="engine-error"}'
 FIRST = "switchyard_time_to_first_token_seconds_bucket"
 TICK = "switchyard_last_tick_timestamp_seconds"
+SWAP_TICK = "switchyard_last_swap_tick_timestamp_seconds"
+SWAP_FAILING = "switchyard_swap_failing_timestamp_seconds"
 DRIFT = 'switchyard_drift_active{tenant="acme"}'
 ENGINE = 'switchyard_engine_up{engine="e1"}'
 BREAKER = 'switchyard_replica_breaker{engine="e1",instance="r:1"}'
@@ -31,6 +33,8 @@ JUDGED = 'switchyard_judged_answers{tenant="acme"}'
 REALISED = 'switchyard_retrain_gain_realised_ratio{tenant="acme"}'
 EXPECTED = 'switchyard_retrain_gain_expected_ratio{tenant="acme"}'
 SMALL = 'switchyard_requests_total{tenant="lex",served="base",status="503",instance="r:1"}'
+THINNED = 'switchyard_exchanges_dropped_total{reason="thinned",instance="r:1"}'
+LOST = 'switchyard_exchanges_dropped_total{reason="queue",instance="r:1"}'
 ROUTER = 'up{job="switchyard-router",instance="r:1"}'
 
 HEALTHY = {
@@ -48,7 +52,8 @@ HEALTHY = {
     RESTARTS: "0x2000",
     DEGRADED: "0x2000",
     'switchyard_snapshot_age_seconds{instance="r:1"}': "1x2000",
-    "switchyard_exchanges_dropped_total": "0x2000",
+    THINNED: "0+30x2000",
+    LOST: "0x2000",
     DRIFT: "0x2000",
     'switchyard_pipeline_changed{tenant="acme"}': "0x2000",
     'switchyard_artifact_changed{tenant="acme"}': "0x2000",
@@ -58,7 +63,8 @@ HEALTHY = {
     'switchyard_jobs{state="queued"}': "0x2000",
     'switchyard_jobs{state="running"}': "0x2000",
     'switchyard_jobs{state="failed"}': "3x2000",
-    'switchyard_swaps_total{outcome="failed"}': "0x2000",
+    SWAP_FAILING: "0x2000",
+    SWAP_TICK: "0+60x2000",
     'switchyard_swaps_total{outcome="rejected"}': "0x2000",
     f'{TICK}{{job="switchyard-controller"}}': "0+60x2000",
     f'{TICK}{{job="switchyard-router"}}': "0x2000",
@@ -243,7 +249,7 @@ CASES = [
     ),
     Case(
         "exchanges are lost",
-        {"switchyard_exchanges_dropped_total": "0x50 7x1000"},
+        {LOST: "0x50 7x1000"},
         {"SwitchyardExchangesDropped": 1},
     ),
     Case("drift since ten minutes", {DRIFT: "0x50 1x1000"}, {"SwitchyardDriftSustained": 1}),
@@ -321,8 +327,8 @@ CASES = [
         {"SwitchyardJobsFail": 1},
     ),
     Case(
-        "swaps fail",
-        {'switchyard_swaps_total{outcome="failed"}': "0x30 1 2 3 4 4x1000"},
+        "a candidate has failed for a quarter of an hour",
+        {SWAP_FAILING: "0x45 2700x1000"},
         {"SwitchyardSwapsFail": 1},
     ),
     Case(
@@ -353,8 +359,20 @@ CASES = [
         {'switchyard_snapshot_age_seconds{instance="r:1"}': "1x55 60 1x1000"},
         {},
     ),
-    Case("exchanges were lost an hour ago", {"switchyard_exchanges_dropped_total": "7x1000"}, {}),
-    Case("a swap failed once", {'switchyard_swaps_total{outcome="failed"}': "0x30 1x1000"}, {}),
+    Case("exchanges were lost an hour ago", {LOST: "7x1000"}, {}),
+    Case("a busy router writes one exchange in fifty", {THINNED: "0+59x2000"}, {}),
+    Case("a candidate failed for eight minutes", {SWAP_FAILING: "0x50 3060x8 0x1000"}, {}),
+    Case(
+        "the swapper hangs",
+        {SWAP_TICK: "0+60x40 2400x1000"},
+        {"SwitchyardSwapsStalled": 1},
+    ),
+    Case("a swap takes ten minutes", {SWAP_TICK: "0+60x50 3000x1000"}, {}),
+    Case(
+        "the controller's first look never ends",
+        {f'{TICK}{{job="switchyard-controller"}}': "_x50 3000x1000"},
+        {"SwitchyardControllerStalled": 1},
+    ),
     Case(
         "a candidate was rejected long ago",
         {'switchyard_swaps_total{outcome="rejected"}': "1x1000"},
@@ -390,6 +408,7 @@ FIRES_WITHOUT = {
     "switchyard_engine_up": {"SwitchyardNoReadyEngine": 1},
     "switchyard_requests_total": {"SwitchyardSeriesMissing": 1},
     "switchyard_last_tick_timestamp_seconds": {"SwitchyardSeriesMissing": 1},
+    "switchyard_last_swap_tick_timestamp_seconds": {"SwitchyardSeriesMissing": 1},
     "up": {"SwitchyardTargetMissing": 3},
 }
 """What fires when a metric is not there at all: silence must not look like health where it counts.
@@ -510,7 +529,6 @@ def _rules(only: str) -> dict[str, Any]:
 
 def test_what_is_left_of_the_error_budget_is_told_by_tenant_and_for_all(tmp_path: Path) -> None:
     """One request in 200 failed: half of the errors that are allowed."""
-    promtool = program("promtool")
     series = {OK: "0+199x60", FAILED: "0+1x60"}
     test = {
         "interval": "1m",
@@ -527,6 +545,31 @@ def test_what_is_left_of_the_error_budget_is_told_by_tenant_and_for_all(tmp_path
             )
         ],
     }
+    _prove(test, tmp_path)
+
+
+def test_the_share_of_exchanges_that_are_written_is_told(tmp_path: Path) -> None:
+    written = 'switchyard_exchanges_written_total{instance="r:1"}'
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": series, "values": values}
+            for series, values in ((written, "0+2x60"), (THINNED, "0+97x60"), (LOST, "0+1x60"))
+        ],
+        "promql_expr_test": [
+            {
+                "expr": "round(switchyard:exchanges_written:ratio_rate5m, 0.001)",
+                "eval_time": "60m",
+                "exp_samples": [{"labels": "{}", "value": 0.02}],
+            }
+        ],
+    }
+    _prove(test, tmp_path)
+
+
+def _prove(test: dict[str, Any], tmp_path: Path) -> None:
+    """One test of promtool's, on all rules."""
+    promtool = program("promtool")
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules.document()))
     (tmp_path / "test.yml").write_text(
         yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}, width=10_000)

@@ -151,6 +151,10 @@ class Running:
         """A metric's value now, 0.0 when it has no such series."""
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
+    def dropped(self, reason: str) -> float:
+        """Exchanges that were not written, for that reason."""
+        return self.value("switchyard_exchanges_dropped_total", reason=reason)
+
 
 @asynccontextmanager
 async def running(world: World, **settings: Any) -> AsyncIterator[Running]:

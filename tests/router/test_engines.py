@@ -155,9 +155,7 @@ async def test_routing_goes_on_when_the_database_is_gone(
         async with router.client() as client:
             answer = await client.chat.completions.create(model="triage", messages=HELLO)
         assert answer.model == "triage"
-        await until(
-            lambda: router.value("switchyard_exchanges_dropped_total") > 0, "the loss to show"
-        )
+        await until(lambda: router.dropped("registry") > 0, "the loss to show")
         with sqlite3.connect(database) as raw:
             raw.execute("ALTER TABLE gone RENAME TO revisions")
         raw.close()

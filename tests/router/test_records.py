@@ -121,7 +121,7 @@ async def test_a_full_queue_drops_and_counts(world: World, engine: FakeEngine) -
         async with router.client() as client:
             for _ in range(5):
                 await client.chat.completions.create(model="triage", messages=HELLO)
-        assert router.value("switchyard_exchanges_dropped_total") == 3
+        assert router.dropped("queue") == 3
         await router.server.app.state.recorder.flush()
         assert len(world.registry.exchanges.since(0)) == 2
 
@@ -133,10 +133,12 @@ async def test_more_records_than_the_budget_are_dropped_and_counted(
         async with router.client() as client:
             for _ in range(20):
                 await client.chat.completions.create(model="triage", messages=HELLO)
-        dropped = router.value("switchyard_exchanges_dropped_total")
+        dropped = router.dropped("thinned")
         assert 0 < dropped < 20
         await router.server.app.state.recorder.flush()
         assert len(world.registry.exchanges.since(0)) == 20 - dropped
+        assert router.value("switchyard_exchanges_written_total") == 20 - dropped
+        assert router.dropped("queue") == router.dropped("registry") == 0, "no fault of anything"
         assert router.value("switchyard_tokens_total", tenant="acme", kind="completion") == 140
 
 
@@ -175,7 +177,10 @@ async def test_metrics_are_on_a_port_of_their_own(router: Running) -> None:
         'switchyard_in_flight{tenant="acme"} 0.0',
         'switchyard_tokens_total{kind="completion",tenant="acme"} 7.0',
         "switchyard_snapshot_age_seconds",
-        "switchyard_exchanges_dropped_total 0.0",
+        'switchyard_exchanges_dropped_total{reason="thinned"} 0.0',
+        'switchyard_exchanges_dropped_total{reason="queue"} 0.0',
+        'switchyard_exchanges_dropped_total{reason="registry"} 0.0',
+        "switchyard_exchanges_written_total",
     ):
         assert line in text
 

@@ -61,7 +61,7 @@ async def test_while_the_registry_hangs_requests_go_on_and_records_are_dropped_a
     async with running(slow_world, **settings) as router:
         with held_up(slow_world.registry):
             ids = await chats(router, 20)
-            dropped = router.value("switchyard_exchanges_dropped_total")
+            dropped = router.dropped("queue")
             assert 20 - 5 - 2 <= dropped < 20, "what waits and what is being written"
             body = f'{{"completion_id":"{ids[0]}","rating":1}}'.encode()
             for _ in range(3):
@@ -69,7 +69,7 @@ async def test_while_the_registry_hangs_requests_go_on_and_records_are_dropped_a
                 assert status == 503 and answer["error"]["code"] == "registry_unavailable"
                 assert headers["retry-after"]
             await chats(router, 1)
-        dropped = router.value("switchyard_exchanges_dropped_total")
+        dropped = router.dropped("queue")
         rows = slow_world.registry.exchanges
         await until(lambda: len(rows.since(0)) == 21 - dropped, "what waited to be written")
         assert ids[0] in [row.id for row in rows.since(0)]
@@ -84,7 +84,7 @@ async def test_what_waits_for_the_registry_is_bounded_in_bytes(
     async with running(world, record_queue_bytes=16_000, record_interval_s=60.0) as router:
         recorder: Recorder = router.server.app.state.recorder
         await chats(router, 12)
-        dropped = router.value("switchyard_exchanges_dropped_total")
+        dropped = router.dropped("queue")
         assert 0 < dropped < 12
         assert 0 < recorder._held <= 16_000
         await recorder.flush()
@@ -96,7 +96,7 @@ async def test_what_waits_for_the_registry_is_bounded_in_bytes(
         row = world.registry.exchanges.since(0)[-1]
         assert (row.answer, row.answer_chars) == (None, None), "too long by itself"
         assert row.completion_tokens > 0
-        assert router.value("switchyard_exchanges_dropped_total") == dropped
+        assert router.dropped("queue") == dropped
 
 
 async def test_a_router_ends_although_its_registry_hangs(world: World, engine: FakeEngine) -> None:
@@ -105,7 +105,7 @@ async def test_a_router_ends_although_its_registry_hangs(world: World, engine: F
         await chats(router, 3)
         with held_up(world.registry):
             await recorder.shutdown(timeout=0.2)
-            assert router.value("switchyard_exchanges_dropped_total") == 3
+            assert router.dropped("registry") == 3
 
 
 async def test_feedback_reaches_an_exchange_that_another_process_has_yet_to_write(

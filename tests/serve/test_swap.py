@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from monitoring.metrics import Metrics
 from registry import Registry
+from registry.errors import DatabaseUnavailable
 from registry.fingerprint import base_fingerprint
 from registry.versions import Version
 from serve.swap import GRACE_S, Swapper
@@ -76,6 +78,11 @@ class Scene:
 
     def swaps(self, outcome: str) -> float:
         return float(self.metrics.swaps_total.labels(outcome)._value.get())
+
+    def gauge(self, name: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"switchyard_{name}")
+        assert value is not None, name
+        return value
 
 
 @pytest.fixture
@@ -377,6 +384,88 @@ async def test_an_engine_that_dies_is_no_fault_of_the_candidate(scene: Scene) ->
     await scene.swapper.tick()
 
     assert scene.live() == version.digest
+
+
+class Clock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_how_long_a_candidate_has_failed_is_shown_until_it_is_live(scene: Scene) -> None:
+    clock = Clock()
+    swapper = scene.another_swapper(clock=clock)
+    await swapper.startup()
+    version = scene.candidate()
+    await scene.fake.die()
+    began = clock.now
+    for _ in range(3):
+        await swapper.tick()
+        assert scene.gauge("swap_failing_timestamp_seconds") == began
+        clock.now += 600.0
+    assert scene.swaps("failed") == 1
+
+    scene.registry.engines.heartbeat("engine-0", "down")
+    await swapper.tick()
+    assert scene.gauge("swap_failing_timestamp_seconds") == began, "an engine that flaps, too"
+
+    await scene.fake.start()
+    scene.engine_is_ready()
+    await swapper.tick()
+    assert scene.live() == version.digest
+    assert scene.gauge("swap_failing_timestamp_seconds") == 0
+    await swapper.shutdown()
+
+
+async def test_a_failing_candidate_that_a_person_rejects_fails_no_longer(scene: Scene) -> None:
+    version = scene.candidate()
+    await scene.fake.die()
+    await scene.swapper.tick()
+    assert scene.gauge("swap_failing_timestamp_seconds") > 0
+
+    scene.registry.versions.move(version.digest, "rejected", {"summary": "not wanted"})
+    await scene.swapper.tick()
+
+    assert scene.gauge("swap_failing_timestamp_seconds") == 0
+
+
+async def test_a_trial_that_can_not_be_checked_is_shown_as_failing(scene: Scene) -> None:
+    version = scene.candidate()
+    scene.registry.aliases.update("acme", "triage", canary=version.digest, canary_weight=0.1)
+    await scene.fake.die()
+
+    await scene.swapper.tick()
+    await scene.swapper.tick()
+
+    assert scene.swaps("failed") == 1
+    assert scene.gauge("swap_failing_timestamp_seconds") > 0
+    await scene.fake.start()
+    await scene.swapper.tick()
+    assert scene.gauge("swap_failing_timestamp_seconds") == 0
+
+
+async def test_when_the_swapper_last_looked_is_shown_and_a_look_that_fails_is_none(
+    scene: Scene,
+) -> None:
+    clock = Clock()
+    swapper = scene.another_swapper(clock=clock)
+    await swapper.startup()
+    assert scene.gauge("last_swap_tick_timestamp_seconds") == clock.now, "before its first look"
+    clock.now += 10.0
+    await swapper.tick()
+    looked = clock.now
+    assert scene.gauge("last_swap_tick_timestamp_seconds") == looked
+
+    clock.now += 10.0
+    with scene.registry.database.write() as session:
+        session.execute(text("ALTER TABLE aliases RENAME TO gone"))
+    with pytest.raises(DatabaseUnavailable):
+        await swapper.tick()
+    assert scene.gauge("last_swap_tick_timestamp_seconds") == looked
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
