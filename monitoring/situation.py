@@ -46,7 +46,8 @@ def situation_of(
     went_before = any(a.live == watcher.live and a.previous in kept for a in aliases)
     return Situation(
         drift=watcher.drifted,
-        failing=watcher.failing.share_lately if watcher.failing.down else None,
+        failing=watcher.failing.said if watcher.failing.down else None,
+        failing_own=watcher.failing.is_own,
         worse=watcher.worse,
         stopped=watcher.stopped,
         asked_by=_asked(receipts),

@@ -188,8 +188,8 @@ class Watcher:
             if not self.integrity.changed:
                 heard |= self._hear(word)
         self._look(share)
-        if self.failing.down and not self._fails_alone():
-            self.failing.forget()
+        if self.failing.down:
+            self.failing.compare(*self._others())
         if rows or said:
             with self._registry.whole():
                 self._registry.outcomes.heard(heard)
@@ -282,11 +282,12 @@ class Watcher:
                     self.advantage.see(ADAPTER, channel, harm)
         return {word.id: found[harms.DISLIKED]} if counted else {}
 
-    def _fails_alone(self) -> bool:
-        """Whether it is the version that fails, rather than the engines or all there is."""
-        first, last = self.failing.window
-        failed, requests = self._registry.news.failed(str(self.live), first, last)
-        return self.failing.is_own(failed, requests)
+    def _others(self) -> tuple[int, int]:
+        """(failed, requests) of others while the live version failed."""
+        names = (self.tenant, self.adapter)
+        return self._registry.news.failed(
+            names, str(self.live), *self.failing.window, harms.LIVE_UNAVAILABLE
+        )
 
     def _seed(self, of: object) -> int:
         """Each adapter's chances are its own, and the same after a restart."""
