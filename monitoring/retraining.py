@@ -23,7 +23,7 @@ from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
-from registry.decisions import ACCEPT
+from registry.decisions import ACCEPT, CONTROLLER
 from registry.errors import InvalidTransition, NotFound, NotServable
 from registry.exchanges import Feedback
 from registry.tenants import Tenant
@@ -300,7 +300,7 @@ class Retraining:
         except InvalidTransition:  # done before the controller was killed, or by a person
             version = self._registry.versions.get(digest)
         done = self._registry.decisions.all(tenant, adapter, "rollback")
-        if not any(receipt.digest == digest for receipt in done):
+        if not any((receipt.digest, receipt.by) == (digest, CONTROLLER) for receipt in done):
             self._registry.decisions.record(
                 tenant,
                 adapter,

@@ -13,6 +13,9 @@ ACCEPT = "accept"
 """The rule of an "ask" that wants an adapter's traffic and answers, as they are, to count as usual;
 any other asks for a retraining."""
 
+CONTROLLER = "controller"
+"""Whose decisions those are that no person made."""
+
 
 class Decision(Base):
     """What was decided, by which rule, on which evidence, and what it expected.
@@ -29,7 +32,7 @@ class Decision(Base):
     adapter: Mapped[str]
     kind: Mapped[str]
     rule: Mapped[str]
-    by: Mapped[str] = mapped_column(default="controller")
+    by: Mapped[str] = mapped_column(default=CONTROLLER)
     digest: Mapped[str | None]
     job_id: Mapped[str | None]
     evidence: Mapped[JsonObject] = mapped_column(default=dict)
@@ -71,7 +74,7 @@ class Decisions:
         kind: str,
         rule: str,
         *,
-        by: str = "controller",
+        by: str = CONTROLLER,
         digest: str | None = None,
         job_id: str | None = None,
         evidence: JsonObject | None = None,

@@ -204,6 +204,30 @@ def test_engines_that_fail_everyone_take_no_version_back(scene: Scene) -> None:
     assert _live(scene) == "b" * 64
 
 
+def test_what_a_person_took_back_is_not_put_back_by_itself(scene: Scene) -> None:
+    scene.registry.roll_back("acme", "support", "olga")
+    scene.registry.aliases.retire("b" * 64)
+    scene.clock.now = scene.registry.aliases.get("acme", "support").updated_at + 1
+    scene.controller.tick()
+    _serve(scene, "a", 30, lambda _: True)
+    scene.controller.tick()
+    assert [receipt.by for receipt in scene.receipts("rollback")] == ["olga"]
+    assert [hold.rule for hold in scene.receipts("hold")] == ["slo-burn"]
+    assert _live(scene) == "a" * 64
+
+
+def test_a_rollback_has_its_receipt_where_a_person_left_one_of_the_same_version_before(
+    scene: Scene,
+) -> None:
+    record = scene.registry.decisions.record
+    record("acme", "support", "rollback", "asked for", by="olga", digest="b" * 64, at=1.0)
+    record("acme", "support", "promote", "effect-and-parity", digest="b" * 64, at=2.0)
+    _serve(scene, "b", 30, lambda _: True)
+    scene.controller.tick()
+    assert _live(scene) == "a" * 64
+    assert [receipt.by for receipt in scene.receipts("rollback")] == ["olga", "controller"]
+
+
 def test_a_failing_version_with_none_before_it_is_told_and_stays(sqlite_registry: Registry) -> None:
     scene = Scene(sqlite_registry)
     scene.controller.tick()
