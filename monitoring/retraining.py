@@ -256,18 +256,20 @@ class Retraining:
             idempotency_key=plan["key"],
         )
         self._registry.corrections.mark_used(plan["feedback"], job.id)
-        self._registry.decisions.record(
-            tenant,
-            adapter,
-            "retrain",
-            plan["rule"],
-            digest=plan["spec"]["parent"],
-            job_id=job.id,
-            evidence=plan["evidence"],
-            expected=plan["expected"],
-            at=plan["at"],
-        )
-        self._metrics.decisions_total.labels("retrain").inc()
+        done = self._registry.decisions.all(tenant, adapter, "retrain")
+        if all(receipt.job_id != job.id for receipt in done):
+            self._registry.decisions.record(
+                tenant,
+                adapter,
+                "retrain",
+                plan["rule"],
+                digest=plan["spec"]["parent"],
+                job_id=job.id,
+                evidence=plan["evidence"],
+                expected=plan["expected"],
+                at=plan["at"],
+            )
+            self._metrics.decisions_total.labels("retrain").inc()
         log.info("retraining", tenant=tenant, adapter=adapter, job=job.id, key=plan["key"])
         memory = {k: v for k, v in watcher.memory.items() if k not in ("pending", "held")}
         watcher.memory = {

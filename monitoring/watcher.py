@@ -60,6 +60,8 @@ class Watcher:
         self.failing = Failing(settings.quality)
         self.control = Control(settings.drift, self._seed("control"))
         """A stream without drift, which begins once there is a reference to draw from."""
+        self._kept_at = 0.0
+        """When its row was last written, as far as is known here."""
         self._prompts: list[tuple[bytes, float]] = []
         """Sketches and times of prompts that were read and not looked at yet."""
         self.begin()
@@ -197,10 +199,11 @@ class Watcher:
         return len(rows)
 
     def save(self) -> None:
-        """Write everything to the registry."""
+        """Write everything to the registry. Raises Superseded where another controller did since it
+        was read: what is known here is old then."""
         state, arrays = self.detector.dump()
         control, control_arrays = self.control.dump()
-        self._registry.decisions.save_drift_state(
+        self._kept_at = self._registry.decisions.save_drift_state(
             DriftState(
                 tenant=self.tenant,
                 adapter=self.adapter,
@@ -217,7 +220,8 @@ class Watcher:
                     "advantage": self.advantage.dump(),
                 },
                 arrays=joined(arrays, control_arrays),
-            )
+            ),
+            self._kept_at,
         )
 
     def _see(self, row: Exchange, share: float) -> None:
@@ -301,7 +305,7 @@ class Watcher:
         row = self._registry.decisions.drift_state(self.tenant, self.adapter)
         if row is None:
             return
-        self.epoch, self.cursor = row.epoch, row.cursor
+        self.epoch, self.cursor, self._kept_at = row.epoch, row.cursor, row.updated_at
         self.memory = dict(row.state.get("memory", {}))
         self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
         self.failing = Failing(self._settings.quality, row.state.get("failing"))

@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, LargeBinary, Select, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now
-from registry.errors import NotFound
+from registry.errors import NotFound, Superseded
 from registry.names import new_id
 
 ACCEPT = "accept"
@@ -148,11 +148,18 @@ class Decisions:
         with self._database.read() as session:
             return session.get(DriftState, (tenant, adapter))
 
-    def save_drift_state(self, state: DriftState) -> None:
-        """Write a detector's state (insert or replace)."""
-        state.updated_at = now()
+    def save_drift_state(self, state: DriftState, known: float | None = None) -> float:
+        """Write a detector's state (insert or replace); when that was. `known`: when it was written
+        last as far as the caller knows (0.0: never). Raises Superseded if that was not the last."""
         with self._database.write() as session:
+            key = (state.tenant, state.adapter)
+            if known is not None:
+                there = session.get(DriftState, key, with_for_update=True)
+                if known != (0.0 if there is None else there.updated_at):
+                    raise Superseded("drift state", "/".join(key))
+            state.updated_at = now()
             session.merge(state)
+        return state.updated_at
 
     def drift_states(self) -> list[DriftState]:
         """Every detector's state."""

@@ -351,6 +351,45 @@ def test_killed_between_deciding_and_doing_it_loses_and_doubles_nothing(
     assert scene.registry.corrections.of("acme", "support") == []
 
 
+def test_of_two_controllers_that_decide_at_once_one_is_heard(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = scene.new_controller()
+    _drifted(scene, corrections=6)
+    spend = scene.controller._spend
+
+    def late(proposals: list[Any]) -> None:
+        other.tick()  # while this one has made up its mind
+        spend(proposals)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.controller, "_spend", late)
+        scene.controller.tick()
+    for controller in (scene.controller, other, scene.controller):
+        controller.tick()
+    assert len(scene.registry.jobs.all("acme", "support", active=True)) == 1
+    assert len(scene.receipts("retrain")) == 1
+    assert len(scene.receipts("watch")) == 1
+    names = [file.filename for file in scene.registry.files.all("acme")]
+    assert names.count("retrain-support-0.jsonl") == 1, "what the other one made is gone"
+
+
+def test_a_job_that_is_there_already_gets_no_second_receipt(scene: Scene) -> None:
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    (row,) = scene.registry.decisions.drift_states()
+    (first,) = scene.receipts("retrain")
+    plan = {
+        "key": "retrain:acme:support:0", "file": "", "feedback": [], "rule": "asked", "at": 2.0,
+        "spec": first.evidence | {"parent": "a" * 64}, "evidence": {}, "expected": {},
+    }  # fmt: skip
+    row.state = {**row.state, "memory": {**row.state["memory"], "pending": plan}}
+    scene.registry.decisions.save_drift_state(row)  # as a backup would bring it back
+    scene.new_controller().tick()
+    assert scene.receipts("retrain")[0].id == first.id
+    assert len(scene.receipts("retrain")) == 1
+
+
 def test_one_adapters_trouble_leaves_the_others_be(scene: Scene) -> None:
     scene.registry.tenants.create("aaa")
     scene.registry.adapters.create("aaa", "first", "tiny")
