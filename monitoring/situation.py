@@ -72,7 +72,7 @@ def situation_of(
 
 def _of_drift(registry: Registry, watcher: Watcher) -> int:
     since = watcher.detector.calm_at
-    return len(registry.corrections.of(watcher.tenant, watcher.adapter, since=since))
+    return registry.corrections.count(watcher.tenant, watcher.adapter, since)
 
 
 def base_of(registry: Registry, digest: str) -> str | None:

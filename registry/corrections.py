@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from registry.database import Database
 from registry.errors import NotFound
@@ -48,6 +49,26 @@ class Corrections:
             rows = [*session.scalars(query.order_by(Feedback.number))]
         return [row for row in rows if row.messages is not None and row.better is not None]
 
+    def count(self, tenant: str, adapter: str, since: float | None = None) -> int:
+        """How many `of` would find that are in no job; reads no text."""
+        query = _waiting(select(func.count()).select_from(Feedback), tenant, adapter)
+        if since is not None:
+            query = query.where(func.coalesce(Exchange.created_at, Feedback.created_at) >= since)
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
+    def answers(self, tenant: str, adapter: str) -> list[tuple[str, str]]:
+        """(what was answered, what should have been) of those that are in no job, where the answer
+        is kept. No prompts."""
+        columns = select(Exchange.answer, Feedback.correction, Feedback.label)
+        query = _waiting(columns.select_from(Feedback), tenant, adapter)
+        with self._database.read() as session:
+            rows = session.execute(query.where(Exchange.answer.is_not(None))).all()
+        return [
+            (answer or "", label.strip() if right is None else right)
+            for answer, right, label in rows
+        ]
+
     def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
         """{why: how many} of the corrections that no training can learn from."""
         query = (
@@ -85,6 +106,20 @@ class Corrections:
         with self._database.write() as session:
             for row in session.scalars(select(Feedback).where(Feedback.used_in_job == job_id)):
                 row.used_in_job = None
+
+
+def _waiting(query: Select[Any], tenant: str, adapter: str) -> Select[Any]:
+    """Of corrections, joined to their exchanges, those that a training can learn from and none
+    has."""
+    return query.outerjoin(Exchange, Feedback.exchange_id == Exchange.id).where(
+        Feedback.tenant == tenant,
+        Feedback.adapter == adapter,
+        Feedback.corrected.is_(True),
+        Feedback.correction.is_not(None) | Feedback.label.is_not(None),
+        Feedback.messages.is_not(None),
+        Feedback.used_in_job.is_(None),
+        func.coalesce(Exchange.role, "") != CONTROL,
+    )
 
 
 def _unusable(row: Feedback, role: str | None) -> str | None:

@@ -146,6 +146,12 @@ class News:
         with self._database.read() as session:
             return [*session.scalars(query)]
 
+    def jobs(self) -> dict[str, int]:
+        """{state: jobs}."""
+        query = select(Job.state, func.count()).group_by(Job.state)
+        with self._database.read() as session:
+            return {state: count for state, count in session.execute(query)}
+
     def trained_s(self, since: float, until: float) -> float:
         """Seconds that the controller's jobs have trained between two times; one that is still
         running counts up to `until`."""

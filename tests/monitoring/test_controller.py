@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from registry.decisions import DriftState
 from registry.job import Job
 from registry.settings import SettingsError, load
 from registry.versions import Version
-from tests.monitoring.scene import Scene
+from tests.monitoring.scene import SETTINGS, Scene
 from tests.monitoring.tickets import prompt, stream
 
 
@@ -262,6 +263,35 @@ def test_corrections_of_a_retraining_that_came_to_nothing_wait_again(
         (again,) = scene.registry.jobs.all("acme", "support", active=True)
         assert scene.receipts("retrain")[-1].evidence["rows"]["corrected"] == 12
         assert len(scene.registry.content("acme", again.training_file).splitlines()) == 32
+
+
+def test_what_the_budget_holds_costs_no_reading_of_texts(
+    sqlite_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(sqlite_registry, replace(SETTINGS, jobs_at_once=1))
+    scene.registry.tenants.create("lex")
+    scene.registry.adapters.create("lex", "briefs", "tiny")
+    file = scene.registry.upload("lex", "train.jsonl", b"{}")
+    under_way = scene.registry.jobs.enqueue("lex", "briefs", file, trigger="controller")
+    _drifted(scene, corrections=6)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("texts were read")
+
+    with monkeypatch.context() as patch:
+        for name in ("of", "answers"):
+            patch.setattr(scene.registry.corrections, name, read)
+        patch.setattr(scene.registry, "content", read)
+        for _ in range(2):
+            scene.controller.tick()
+    assert scene.gauge("tick_errors_total") == 0
+    assert [hold.rule for hold in scene.receipts("hold")] == ["budget"]
+    assert scene.gauge("jobs", state="queued") == 1
+    scene.registry.jobs.cancel(under_way.id)
+    scene.controller.tick()
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.evidence["rows"]["corrected"] == 6
+    assert receipt.expected["compared"] == 6
 
 
 def test_the_tenant_can_say_no(scene: Scene) -> None:

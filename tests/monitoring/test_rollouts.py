@@ -256,6 +256,26 @@ def test_harm_stops_what_waits_for_a_person(stage: Stage) -> None:
     assert not waits(stage.registry.versions.get(NEW), stage.receipts()[::-1])
 
 
+def test_answers_of_what_waits_for_a_person_are_read_once_a_minute(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False)
+    _to(stage, 0.5)
+    stage.both(100)
+    stage.attend()
+    of = stage.registry.outcomes.of
+    read: list[float] = []
+    monkeypatch.setattr(
+        stage.registry.outcomes, "of", lambda *args: (read.append(stage.clock.now), of(*args))[1]
+    )
+    for _ in range(130):
+        stage.attend()
+    assert len(read) == 3
+    stage.registry.tenants.update("acme", auto_promote=True)
+    stage.attend()
+    assert stage.alias.live == NEW, "at once"
+
+
 def test_a_direct_rollout_waits_for_a_person_from_the_start(stage: Stage) -> None:
     stage.registry.tenants.update("acme", auto_promote=False, rollout="direct")
     for _ in range(2):
