@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, func, select
 
 from registry.database import Database
 from registry.errors import NotFound
@@ -51,7 +50,12 @@ class Corrections:
 
     def count(self, tenant: str, adapter: str, since: float | None = None) -> int:
         """How many `of` would find that are in no job; reads no text."""
-        query = _waiting(select(func.count()).select_from(Feedback), tenant, adapter)
+        query = (
+            select(func.count())
+            .select_from(Feedback)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(*_waiting(tenant, adapter))
+        )
         if since is not None:
             query = query.where(func.coalesce(Exchange.created_at, Feedback.created_at) >= since)
         with self._database.read() as session:
@@ -60,14 +64,14 @@ class Corrections:
     def answers(self, tenant: str, adapter: str) -> list[tuple[str, str]]:
         """(what was answered, what should have been) of those that are in no job, where the answer
         is kept. No prompts."""
-        columns = select(Exchange.answer, Feedback.correction, Feedback.label)
-        query = _waiting(columns.select_from(Feedback), tenant, adapter)
+        query = (
+            select(Exchange.answer, func.coalesce(Feedback.correction, Feedback.label))
+            .select_from(Feedback)
+            .join(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(*_waiting(tenant, adapter), Exchange.answer.is_not(None))
+        )
         with self._database.read() as session:
-            rows = session.execute(query.where(Exchange.answer.is_not(None))).all()
-        return [
-            (answer or "", label.strip() if right is None else right)
-            for answer, right, label in rows
-        ]
+            return [(answer or "", better or "") for answer, better in session.execute(query)]
 
     def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
         """{why: how many} of the corrections that no training can learn from."""
@@ -108,10 +112,10 @@ class Corrections:
                 row.used_in_job = None
 
 
-def _waiting(query: Select[Any], tenant: str, adapter: str) -> Select[Any]:
-    """Of corrections, joined to their exchanges, those that a training can learn from and none
-    has."""
-    return query.outerjoin(Exchange, Feedback.exchange_id == Exchange.id).where(
+def _waiting(tenant: str, adapter: str) -> tuple[ColumnElement[bool], ...]:
+    """What is true of corrections, joined to their exchanges, that a training can learn from and
+    none has."""
+    return (
         Feedback.tenant == tenant,
         Feedback.adapter == adapter,
         Feedback.corrected.is_(True),

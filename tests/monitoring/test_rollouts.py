@@ -15,6 +15,7 @@ from registry.aliases import Alias
 from registry.decisions import Decision
 from registry.errors import RegistryError
 from registry.exchanges import Exchange
+from registry.outcomes import Outcome
 from tests.monitoring.scene import Clock
 
 SETTINGS = ControllerSettings(rollout_shadow=20, rollout_requests=10, rollout_patience_s=1000)
@@ -265,9 +266,12 @@ def test_answers_of_what_waits_for_a_person_are_read_once_a_minute(
     stage.attend()
     of = stage.registry.outcomes.of
     read: list[float] = []
-    monkeypatch.setattr(
-        stage.registry.outcomes, "of", lambda *args: (read.append(stage.clock.now), of(*args))[1]
-    )
+
+    def seen(tenant: str, adapter: str, since: float) -> list[Outcome]:
+        read.append(stage.clock.now)
+        return of(tenant, adapter, since)
+
+    monkeypatch.setattr(stage.registry.outcomes, "of", seen)
     for _ in range(130):
         stage.attend()
     assert len(read) == 3
