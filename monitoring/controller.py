@@ -197,21 +197,29 @@ class Controller:
         active = self._registry.jobs.all(active=True)
         room = self._settings.jobs_at_once - sum(job.trigger == "controller" for job in active)
         spent = self._spent()
-        for proposal in sorted(proposals, key=lambda p: -p.worth):
+        most = self._settings.jobs_at_once
+        full = f"{most} retrainings are under way, and that is the most"
+        if spent is None and 0 < room < len(proposals):  # else their order says nothing
+            proposals = self._ranked(proposals)
+        for proposal in proposals:
             watcher = proposal.watcher
             try:
-                if spent is not None:
-                    self._retraining.hold(watcher, "budget", spent)
-                elif room > 0:
-                    self._retraining.go(proposal)
+                if spent is not None or room <= 0:
+                    self._retraining.hold(watcher, "budget", spent or full)
+                elif self._retraining.go(proposal):
                     room -= 1
-                else:
-                    most = self._settings.jobs_at_once
-                    self._retraining.hold(
-                        watcher, "budget", f"{most} retrainings are under way, and that is the most"
-                    )
             except Exception:
                 self._skip(watcher.tenant, watcher.adapter)
+
+    def _ranked(self, proposals: list[Proposal]) -> list[Proposal]:
+        """Those that are worth most first."""
+        found: list[tuple[float, Proposal]] = []
+        for proposal in proposals:
+            try:
+                found.append((self._retraining.worth(proposal), proposal))
+            except Exception:
+                self._skip(proposal.watcher.tenant, proposal.watcher.adapter)
+        return [proposal for _, proposal in sorted(found, key=lambda one: -one[0])]
 
     def _spent(self) -> str | None:
         """Why the week's hours of training are used up; None while some are left."""
@@ -242,9 +250,9 @@ class Controller:
         registry, metrics = self._registry, self._metrics
         metrics.know_tenants(tenant.name for tenant in registry.tenants.all())
         standing.show(registry, metrics, self._clock())
-        states = Counter(job.state for job in registry.jobs.all())
+        states = registry.news.jobs()
         for state in JOB_STATES:
-            metrics.jobs.labels(state).set(states[state])
+            metrics.jobs.labels(state).set(states.get(state, 0))
         ready = {engine.id for engine in registry.engines.ready()}
         engines = registry.engines.all()
         for engine in engines:

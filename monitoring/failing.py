@@ -7,7 +7,9 @@ as in monitoring/quality.py. His fortune is as it is now: it sinks with each req
 answered, so that what ended is no reason any more.
 
 Pure: no clock, no database; goes on from what `dump` gives. Whose fault it is, the version's or the
-platform's, is `is_own`'s to say, by what became of others' requests at the same time.
+platform's, is seen by what became of others' requests at the same time (`compare`): where those
+fail as well it is forgotten, where they do not it `is_own`, and where there are none it may be
+either.
 """
 
 from __future__ import annotations
@@ -49,8 +51,10 @@ class Failing:
         self.requests = int(kept.get("requests", 0))
         self.failed = int(kept.get("failed", 0))
         self._logs = [float(x) for x in kept.get("logs", [0.0] * len(_STAKES))]
-        self._lately = float(kept.get("lately", self._usual[0]))
+        self._latest: deque[int] = deque(kept.get("latest", ()), maxlen=_LAST)
         self._times: deque[float] = deque(kept.get("times", ()), maxlen=_LAST)
+        others = kept.get("others", (0, 0))
+        self._others: tuple[int, int] = (int(others[0]), int(others[1]))
 
     @property
     def so_far(self) -> tuple[float, int]:
@@ -84,7 +88,7 @@ class Failing:
         """Take in one request."""
         self.requests += 1
         self.failed += failed
-        self._lately += (failed - self._lately) / _LAST
+        self._latest.append(int(failed))
         if failed:
             self._times.append(at)
         interval = wilson(self._usual[0], self._usual[1])
@@ -97,21 +101,42 @@ class Failing:
             for x, stake in zip(self._logs, _STAKES, strict=True)
         ]
 
-    def is_own(self, failed: int, requests: int) -> bool:
-        """Whether the failures are the version's own: others, of whose `requests` in the same time
-        `failed` did, do far better; or there are none, and it has failed from its first on."""
-        if requests < _OTHERS:
-            return self.share > 0.5
-        return failed / requests < self.share_lately / 2
+    def compare(self, failed: int, requests: int) -> None:
+        """Take in that of others' `requests` within `window` so many `failed`. Where that is half
+        as often as its own or more, what failed was not its doing, and is no evidence."""
+        self._others = failed, requests
+        if requests >= _OTHERS and failed / requests >= self.share_lately / 2:
+            self._logs = [0.0] * len(_STAKES)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the failures are shown to be the version's own: others do far better at the same
+        time; or there are none, and it has failed from its first request on."""
+        if self._others[1] >= _OTHERS:
+            return self.down
+        return self.requests >= _FEWEST and self.failed == self.requests
 
     @property
     def share_lately(self) -> float:
-        """Mean of late: each request weighs 1/20."""
-        return self._lately
+        """Of its last 20 requests, those that failed."""
+        return sum(self._latest) / len(self._latest) if self._latest else 0.0
 
-    def forget(self) -> None:
-        """What failed was not its doing: it is no evidence."""
-        self._logs = [0.0] * len(_STAKES)
+    @property
+    def said(self) -> str:
+        """What failed, and what of others, for people."""
+        failed, requests = self._others
+        lately = f"{sum(self._latest)} of its last {len(self._latest)} requests failed"
+        if requests >= _OTHERS:
+            return f"{lately}, and {failed} of {requests} of others' at the same time"
+        if self.is_own:
+            return (
+                f"each of its {self.requests} requests failed, from the first on, and others had "
+                f"too few at the same time to compare with ({requests})"
+            )
+        return (
+            f"{lately}, and others had too few at the same time ({requests}) to show whether it is "
+            "the version or the platform"
+        )
 
     def dump(self) -> dict[str, Any]:
         """For JSON."""
@@ -119,18 +144,20 @@ class Failing:
             "usual": [*self._usual],
             "requests": self.requests,
             "failed": self.failed,
-            "lately": self._lately,
+            "latest": [*self._latest],
             "logs": self._logs,
             "times": [*self._times],
+            "others": [*self._others],
         }
 
     def figures(self) -> dict[str, Any]:
         """For a receipt."""
         return {
             "usual": round(self._usual[0], 4),
-            "lately": round(self._lately, 4),
+            "lately": round(self.share_lately, 4),
             "failed": self.failed,
             "requests": self.requests,
+            "others": {"failed": self._others[0], "requests": self._others[1]},
             "evidence": round(self.evidence, 3),
             "threshold": round(self._threshold, 3),
         }

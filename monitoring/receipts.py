@@ -5,37 +5,26 @@ A receipt that is scored afterwards shows whether the rule that fired was a good
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from registry import Registry
 from registry.decisions import Decision
 from registry.errors import NotFound
-from registry.exchanges import Feedback
 
 
-def expected_gain(
-    registry: Registry, tenant: str, corrections: Sequence[Feedback]
-) -> dict[str, Any]:
-    """How often the answers that were given are what people corrected them to.
+def expected_gain(registry: Registry, tenant: str, adapter: str) -> dict[str, Any]:
+    """How often the answers that were given are what people corrected them to, of the corrections
+    that wait.
 
     `exact_on_corrected` is the share that was right already; one less it is the most that training
     on them can bring on prompts like these. Answers that were not kept can't be compared.
     """
-    compared = right = 0
-    for feedback in corrections:
-        try:
-            answer = registry.exchanges.get(tenant, feedback.exchange_id).answer
-        except NotFound:
-            continue
-        if answer is not None and feedback.better is not None:
-            compared += 1
-            right += answer.strip() == feedback.better.strip()
-    if not compared:
+    found = registry.corrections.answers(tenant, adapter)
+    if not found:
         return {"compared": 0}
-    share = right / compared
+    share = sum(answer.strip() == better.strip() for answer, better in found) / len(found)
     return {
-        "compared": compared,
+        "compared": len(found),
         "exact_on_corrected": round(share, 4),
         "gain_at_most": round(1.0 - share, 4),
     }

@@ -8,7 +8,8 @@ remembers what was never kept: the caller drops it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,8 @@ from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
-from registry.decisions import ACCEPT
+from registry.decisions import ACCEPT, CONTROLLER
 from registry.errors import InvalidTransition, NotFound, NotServable
-from registry.exchanges import Feedback
 from registry.tenants import Tenant
 
 log = structlog.get_logger("switchyard.controller")
@@ -41,15 +41,14 @@ _UNDER_WAY = {"job-active", "candidate-waiting"}
 
 @dataclass(frozen=True)
 class Proposal:
-    """A retraining that every rule allows. `worth`: expected gain × requests of the last week."""
+    """A retraining that every rule allows. `asked`: by a person. Its texts are read when it goes:
+    it may be held by the budget for long, and is made anew in each look."""
 
     watcher: Watcher
     adapter: Adapter
     ruling: Ruling
-    corrections: Sequence[Feedback]
-    old: bytes
-    expected: dict[str, Any]
-    worth: float
+    training_file: str
+    asked: bool
 
 
 class Retraining:
@@ -77,7 +76,6 @@ class Retraining:
             if watcher.memory.pop("held", None) is not None:
                 watcher.save()
             return None
-        corrections = self._registry.corrections.of(watcher.tenant, watcher.adapter)
         file_id = retrain_set.training_file(self._registry, watcher.tenant, live)
         situation = situation_of(
             self._registry,
@@ -85,7 +83,7 @@ class Retraining:
             tenant,
             adapter,
             watcher,
-            corrections=len(corrections),
+            corrections=self._registry.corrections.count(watcher.tenant, watcher.adapter),
             training_file=file_id is not None,
             now=self._clock(),
         )
@@ -95,21 +93,20 @@ class Retraining:
         if ruling.kind == "rollback":
             self._roll_back(watcher, ruling)
             return None
-        old = None
-        if ruling.kind == "retrain" and file_id is not None:
-            old = retrain_set.old_rows(self._registry, watcher.tenant, file_id)
-        if ruling.kind == "hold" or old is None:
-            self.hold(watcher, *_held(ruling))
+        if ruling.kind == "hold" or file_id is None:
+            self.hold(watcher, ruling.rule, ruling.reason)
             return None
-        expected = expected_gain(self._registry, watcher.tenant, corrections)
-        served = self._registry.exchanges.served(
-            watcher.tenant, watcher.adapter, self._clock() - _WEEK_S
-        )
+        return Proposal(watcher, adapter, ruling, file_id, situation.asked_by is not None)
+
+    def worth(self, proposal: Proposal) -> float:
+        """Expected gain × requests of the last week; infinite for what a person asked for."""
+        if proposal.asked:
+            return math.inf
+        names = (proposal.watcher.tenant, proposal.watcher.adapter)
+        expected = expected_gain(self._registry, *names)
+        served = self._registry.exchanges.served(*names, self._clock() - _WEEK_S)
         gain = float(expected.get("gain_at_most", _UNKNOWN_GAIN))
-        worth = gain * max(1, sum(row.requests for row in served))
-        if situation.asked_by is not None:
-            worth = float("inf")
-        return Proposal(watcher, adapter, ruling, corrections, old, expected, worth)
+        return gain * max(1, sum(row.requests for row in served))
 
     def hold(self, watcher: Watcher, name: str, reason: str) -> None:
         """Leave a receipt of what stands against a retraining, once for each change of it."""
@@ -119,11 +116,18 @@ class Retraining:
         watcher.memory["held"] = name
         self.record(watcher, "hold", name, {"reason": reason})
 
-    def go(self, proposal: Proposal) -> None:
-        """Write the plan down, and carry it out."""
-        watcher, corrections = proposal.watcher, proposal.corrections
+    def go(self, proposal: Proposal) -> bool:
+        """Write the plan down, and carry it out; False where that is held, since the old rows can't
+        be read."""
+        watcher = proposal.watcher
+        old = retrain_set.old_rows(self._registry, watcher.tenant, proposal.training_file)
+        if old is None:
+            why = "the live version's training file can't be read"
+            self.hold(watcher, "training-file-unreadable", why)
+            return False
+        corrections = self._registry.corrections.of(watcher.tenant, watcher.adapter)
         news = f"corrected-{watcher.epoch}"
-        made = retrain_set.build(proposal.old, corrections, news)
+        made = retrain_set.build(old, corrections, news)
         golden = retrain_set.validation_file(self._registry, watcher.tenant, watcher.live or "")
         attempt = int(watcher.memory.get("attempts", 0))
         digest = self._registry.store.put_blob(made.data)
@@ -146,7 +150,7 @@ class Retraining:
                 "rows": made.sources,
                 "attempt": attempt + 1,
             },
-            "expected": proposal.expected,
+            "expected": expected_gain(self._registry, watcher.tenant, watcher.adapter),
             "at": self._clock(),
         }
         name = f"retrain-{watcher.adapter}-{watcher.epoch}.jsonl"
@@ -155,6 +159,7 @@ class Retraining:
             watcher.memory["pending"] = {**plan, "file": file.id}
             watcher.save()
         self.go_on(watcher)
+        return True
 
     def go_on(self, watcher: Watcher) -> None:
         """Carry out what was written down, if anything is."""
@@ -258,18 +263,20 @@ class Retraining:
             idempotency_key=plan["key"],
         )
         self._registry.corrections.mark_used(plan["feedback"], job.id)
-        self._registry.decisions.record(
-            tenant,
-            adapter,
-            "retrain",
-            plan["rule"],
-            digest=plan["spec"]["parent"],
-            job_id=job.id,
-            evidence=plan["evidence"],
-            expected=plan["expected"],
-            at=plan["at"],
-        )
-        self._metrics.decisions_total.labels("retrain").inc()
+        done = self._registry.decisions.all(tenant, adapter, "retrain")
+        if all(receipt.job_id != job.id for receipt in done):
+            self._registry.decisions.record(
+                tenant,
+                adapter,
+                "retrain",
+                plan["rule"],
+                digest=plan["spec"]["parent"],
+                job_id=job.id,
+                evidence=plan["evidence"],
+                expected=plan["expected"],
+                at=plan["at"],
+            )
+            self._metrics.decisions_total.labels("retrain").inc()
         log.info("retraining", tenant=tenant, adapter=adapter, job=job.id, key=plan["key"])
         memory = {k: v for k, v in watcher.memory.items() if k not in ("pending", "held")}
         watcher.memory = {
@@ -302,7 +309,7 @@ class Retraining:
         except InvalidTransition:  # done before the controller was killed, or by a person
             version = self._registry.versions.get(digest)
         done = self._registry.decisions.all(tenant, adapter, "rollback")
-        if not any(receipt.digest == digest for receipt in done):
+        if not any((receipt.digest, receipt.by) == (digest, CONTROLLER) for receipt in done):
             self._registry.decisions.record(
                 tenant,
                 adapter,
@@ -321,9 +328,3 @@ class Retraining:
         log.warning("rolled back", tenant=tenant, adapter=adapter, version=version.served_name)
         watcher.memory.pop("back")
         watcher.save()
-
-
-def _held(ruling: Ruling) -> tuple[str, str]:
-    if ruling.kind == "hold":
-        return ruling.rule, ruling.reason
-    return "training-file-unreadable", "the live version's training file can't be read"

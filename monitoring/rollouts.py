@@ -1,9 +1,9 @@
 """Rollouts: what the loop trained takes over step by step, or is stopped before it does harm.
 
-Looks at one adapter's rows, asks `rollout.next_step`, and does what it says. Keeps nothing: where a
-challenger stands is in its alias (shadow, canary, weight) and its receipts, and the evidence is
-computed from exchanges each time. A step and its receipt are one transaction: a controller that is
-killed has done both or neither.
+Looks at one adapter's rows, asks `rollout.next_step`, and does what it says. Keeps nothing but when
+it looked at what waits for a person's word: where a challenger stands is in its alias (shadow,
+canary, weight) and its receipts, and the evidence is computed from exchanges each time. A step and
+its receipt are one transaction: a controller that is killed has done both or neither.
 
 The engine's effect and parity check stays the swapper's (serve/): a challenger meets no traffic
 before it.
@@ -11,6 +11,7 @@ before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ _STEPS = ("shadow", "canary", "promote", "reject", "rollback")
 _KINDS = (*_STEPS, "hold")
 APPROVAL = "waiting-for-approval"
 """The rule of the hold of a version that may go live and whose tenant wants a person's word."""
+_WAITING_S = 60.0
+"""Between two looks at what waits for a person's word: all its answers are read in each."""
 _CANARY_UNAVAILABLE = "canary-unavailable"
 """router.fallback's word for a canary that could not answer: the live version did."""
 
@@ -91,6 +94,8 @@ class Rollouts:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._looked: dict[str, float] = {}
+        """When answers of those that wait for a person's word were last read, by digest."""
 
     def attend(
         self, tenant: Tenant, adapter: Adapter, broken: tuple[str, str] | None = None
@@ -119,6 +124,8 @@ class Rollouts:
             if challenger.state == "candidate" and not tenant.auto_promote:
                 self._hold(challenger, receipts, APPROVAL, {"reason": "its evaluation is good"})
             return  # what is on its way there, a person put there
+        if not tenant.auto_promote and self._was_seen(challenger, receipts):
+            return
         mine = [d for d in receipts if d.digest == challenger.digest and d.kind in _STEPS]
         trial = self._trial(challenger, on, mine)
         step = next_step(trial, self._settings.rollout)
@@ -135,6 +142,17 @@ class Rollouts:
             self._promote(challenger, aliases, trial, step)
         else:
             self._enter(challenger, aliases, trial, step)
+
+    def _was_seen(self, challenger: Version, receipts: Iterable[Decision]) -> bool:
+        """Whether it waits for a person's word, and was looked at a moment ago: harm would show."""
+        if not waits(challenger, receipts):
+            self._looked.pop(challenger.digest, None)
+            return False
+        now = self._clock()
+        if now - self._looked.get(challenger.digest, -math.inf) < _WAITING_S:
+            return True
+        self._looked[challenger.digest] = now
+        return False
 
     def _challenger(self, adapter: Adapter) -> Version | None:
         """The one under way, or else the oldest that waits."""

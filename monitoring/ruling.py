@@ -17,8 +17,10 @@ class Situation:
 
     drift: bool = False
     """Sustained, and no broken pipeline."""
-    failing: float | None = None
-    """The share of its requests that fails, where that is more than usual and its own doing."""
+    failing: str | None = None
+    """How many of its requests fail, where that is more than usual and not everybody's."""
+    failing_own: bool = False
+    """Whether that is shown to be its own doing."""
     worse: str | None = None
     """The channel of harm in which answers got worse."""
     stopped: str | None = None
@@ -110,11 +112,8 @@ def rule(situation: Situation, settings: ControllerSettings) -> Ruling:
     return held or Ruling("retrain", trigger.rule, trigger.reason)
 
 
-def _failing(situation: Situation, share: float) -> Ruling:
-    reason = (
-        f"{share:.0%} of its requests or more fail, and those of others at the same time do not"
-    )
-    if situation.can_go_back:
+def _failing(situation: Situation, reason: str) -> Ruling:
+    if situation.can_go_back and situation.failing_own:
         return Ruling("rollback", "slo-burn", reason)
     return _hold(
         "slo-burn", f"{reason}: no training mends that, and it is not taken back by itself"

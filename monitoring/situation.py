@@ -11,7 +11,7 @@ from monitoring.settings import ControllerSettings
 from monitoring.watcher import Watcher
 from registry import Registry
 from registry.adapters import Adapter
-from registry.decisions import ACCEPT, Decision
+from registry.decisions import ACCEPT, CONTROLLER, Decision
 from registry.tenants import Tenant
 from registry.versions import ON_ITS_WAY
 
@@ -45,9 +45,11 @@ def situation_of(
     kept = {v.digest for v in versions if v.certificate and v.state in ("live", "retired")}
     on_its_way = next((v for v in versions if v.state in ON_ITS_WAY), None)
     went_before = any(a.live == watcher.live and a.previous in kept for a in aliases)
+    by_person = _was_put_back(receipts, watcher.live)
     return Situation(
         drift=watcher.drifted,
-        failing=watcher.failing.share_lately if watcher.failing.down else None,
+        failing=watcher.failing.said if watcher.failing.down else None,
+        failing_own=watcher.failing.is_own,
         worse=watcher.worse,
         stopped=watcher.stopped,
         asked_by=_asked(receipts),
@@ -56,7 +58,7 @@ def situation_of(
         age_s=age_s,
         artifact=watcher.artifact,
         pipeline=watcher.integrity.what if watcher.integrity.changed else None,
-        can_go_back=went_before and age_s <= settings.probation_s,
+        can_go_back=went_before and not by_person and age_s <= settings.probation_s,
         corrections=corrections,
         of_drift=_of_drift(registry, watcher) if watcher.drifted else 0,
         active_job=jobs[0].id if jobs else None,
@@ -71,7 +73,7 @@ def situation_of(
 
 def _of_drift(registry: Registry, watcher: Watcher) -> int:
     since = watcher.detector.calm_at
-    return len(registry.corrections.of(watcher.tenant, watcher.adapter, since=since))
+    return registry.corrections.count(watcher.tenant, watcher.adapter, since)
 
 
 def base_of(registry: Registry, digest: str) -> str | None:
@@ -83,6 +85,14 @@ def artifact_of(again: Mapping[str, Any] | None) -> str | None:
     """What is wrong with a live version by its canary prompts, `again` of its certificate; None
     where nothing is, or they were not asked again."""
     return None if again is None or again["passed"] else str(again["reason"])
+
+
+def _was_put_back(receipts: Sequence[Decision], live: str) -> bool:
+    """Whether the live version took over since a person took back the one before it: going back
+    would undo that. Receipts are the newest first."""
+    came = (d for d in receipts if d.digest == live and d.kind in ("promote", "rollback"))
+    latest = next(came, None)
+    return latest is not None and latest.kind == "rollback" and latest.by != CONTROLLER
 
 
 def _asked(receipts: Sequence[Decision]) -> str | None:

@@ -62,6 +62,8 @@ class Watcher:
         self.control = Control(settings.drift, self._seed("control"))
         """A stream without drift, which begins once there is a reference to draw from."""
         self.doubts = Doubts()
+        self._kept_at = 0.0
+        """When its row was last written, as far as is known here."""
         self._prompts: list[tuple[bytes, float]] = []
         """Sketches and times of prompts that were read and not looked at yet."""
         self.begin()
@@ -196,8 +198,8 @@ class Watcher:
         self._look(share)
         if self.detector.crossed_at is None:  # what was watched is over: another is news
             self.memory.pop("watched", None)
-        if self.failing.down and not self._fails_alone():
-            self.failing.forget()
+        if self.failing.down:
+            self.failing.compare(*self._others())
         if rows or said:
             with self._registry.whole():
                 for first, last in self.doubts.due(self.cursor):
@@ -216,10 +218,11 @@ class Watcher:
         self.artifact = artifact
 
     def save(self) -> None:
-        """Write everything to the registry."""
+        """Write everything to the registry. Raises Superseded where another controller did since it
+        was read: what is known here is old then."""
         state, arrays = self.detector.dump()
         control, control_arrays = self.control.dump()
-        self._registry.decisions.save_drift_state(
+        self._kept_at = self._registry.decisions.save_drift_state(
             DriftState(
                 tenant=self.tenant,
                 adapter=self.adapter,
@@ -237,7 +240,8 @@ class Watcher:
                     "advantage": self.advantage.dump(),
                 },
                 arrays=joined(arrays, control_arrays),
-            )
+            ),
+            self._kept_at,
         )
 
     def _see(self, row: Exchange, share: float) -> None:
@@ -310,11 +314,12 @@ class Watcher:
                     self.advantage.see(ADAPTER, channel, harm)
         return {word.id: found[harms.DISLIKED]} if counted else {}
 
-    def _fails_alone(self) -> bool:
-        """Whether it is the version that fails, rather than the engines or all there is."""
-        first, last = self.failing.window
-        failed, requests = self._registry.news.failed(str(self.live), first, last)
-        return self.failing.is_own(failed, requests)
+    def _others(self) -> tuple[int, int]:
+        """(failed, requests) of others while the live version failed."""
+        names = (self.tenant, self.adapter)
+        return self._registry.news.failed(
+            names, str(self.live), *self.failing.window, harms.LIVE_UNAVAILABLE
+        )
 
     def _seed(self, of: object) -> int:
         """Each adapter's chances are its own, and the same after a restart."""
@@ -328,7 +333,7 @@ class Watcher:
         row = self._registry.decisions.drift_state(self.tenant, self.adapter)
         if row is None:
             return
-        self.epoch, self.cursor = row.epoch, row.cursor
+        self.epoch, self.cursor, self._kept_at = row.epoch, row.cursor, row.updated_at
         self.memory = dict(row.state.get("memory", {}))
         self.integrity = Integrity(self._settings.reference, row.state.get("integrity"))
         self.doubts = Doubts(row.state.get("doubts"))

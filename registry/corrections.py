@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from registry.database import Database
 from registry.errors import NotFound
@@ -49,6 +49,31 @@ class Corrections:
             rows = [*session.scalars(query.order_by(Feedback.number))]
         return [row for row in rows if row.messages is not None and row.better is not None]
 
+    def count(self, tenant: str, adapter: str, since: float | None = None) -> int:
+        """How many `of` would find that are in no job; reads no text."""
+        query = (
+            select(func.count())
+            .select_from(Feedback)
+            .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(*_waiting(tenant, adapter))
+        )
+        if since is not None:
+            query = query.where(func.coalesce(Exchange.created_at, Feedback.created_at) >= since)
+        with self._database.read() as session:
+            return session.scalar(query) or 0
+
+    def answers(self, tenant: str, adapter: str) -> list[tuple[str, str]]:
+        """(what was answered, what should have been) of those that are in no job, where the answer
+        is kept. No prompts."""
+        query = (
+            select(Exchange.answer, func.coalesce(Feedback.correction, Feedback.label))
+            .select_from(Feedback)
+            .join(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(*_waiting(tenant, adapter), Exchange.answer.is_not(None))
+        )
+        with self._database.read() as session:
+            return [(answer or "", better or "") for answer, better in session.execute(query)]
+
     def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
         """{why: how many} of the corrections that no training can learn from."""
         query = (
@@ -86,6 +111,21 @@ class Corrections:
         with self._database.write() as session:
             for row in session.scalars(select(Feedback).where(Feedback.used_in_job == job_id)):
                 row.used_in_job = None
+
+
+def _waiting(tenant: str, adapter: str) -> tuple[ColumnElement[bool], ...]:
+    """What is true of corrections, joined to their exchanges, that a training can learn from and
+    none has."""
+    return (
+        Feedback.tenant == tenant,
+        Feedback.adapter == adapter,
+        Feedback.corrected.is_(True),
+        Feedback.correction.is_not(None) | Feedback.label.is_not(None),
+        Feedback.messages.is_not(None),
+        Feedback.used_in_job.is_(None),
+        func.coalesce(Exchange.role, "") != CONTROL,
+        Exchange.doubtful.is_not(True),
+    )
 
 
 def _unusable(row: Feedback, role: str | None, doubtful: bool | None) -> str | None:

@@ -6,12 +6,15 @@ from sqlalchemy import ForeignKey, LargeBinary, Select, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.database import Base, Database, JsonObject, now
-from registry.errors import NotFound
+from registry.errors import NotFound, Superseded
 from registry.names import new_id
 
 ACCEPT = "accept"
 """The rule of an "ask" that wants an adapter's traffic and answers, as they are, to count as usual;
 any other asks for a retraining."""
+
+CONTROLLER = "controller"
+"""Whose decisions those are that no person made."""
 
 
 class Decision(Base):
@@ -29,7 +32,7 @@ class Decision(Base):
     adapter: Mapped[str]
     kind: Mapped[str]
     rule: Mapped[str]
-    by: Mapped[str] = mapped_column(default="controller")
+    by: Mapped[str] = mapped_column(default=CONTROLLER)
     digest: Mapped[str | None]
     job_id: Mapped[str | None]
     evidence: Mapped[JsonObject] = mapped_column(default=dict)
@@ -71,7 +74,7 @@ class Decisions:
         kind: str,
         rule: str,
         *,
-        by: str = "controller",
+        by: str = CONTROLLER,
         digest: str | None = None,
         job_id: str | None = None,
         evidence: JsonObject | None = None,
@@ -145,11 +148,18 @@ class Decisions:
         with self._database.read() as session:
             return session.get(DriftState, (tenant, adapter))
 
-    def save_drift_state(self, state: DriftState) -> None:
-        """Write a detector's state (insert or replace)."""
-        state.updated_at = now()
+    def save_drift_state(self, state: DriftState, known: float | None = None) -> float:
+        """Write a detector's state (insert or replace); when that was. `known`: when it was written
+        last as far as the caller knows (0.0: never). Raises Superseded if that was not the last."""
         with self._database.write() as session:
+            key = (state.tenant, state.adapter)
+            if known is not None:
+                there = session.get(DriftState, key, with_for_update=True)
+                if known != (0.0 if there is None else there.updated_at):
+                    raise Superseded("drift state", "/".join(key))
+            state.updated_at = now()
             session.merge(state)
+        return state.updated_at
 
     def forget_drift_state(self, tenant: str, adapter: str) -> None:
         """Remove a detector's state. One that is not there is no error."""

@@ -10,6 +10,7 @@ RegistryError
 ├── NothingBefore         there is no earlier version to roll an alias back to
 ├── TooManyJobs           the tenant has as many jobs under way as it may
 ├── LeaseLost             a job is not (or no longer) held by the worker that says so
+├── Superseded            somebody else wrote what was to be written, since it was read
 ├── SchemaOutdated        the database is at another revision than this code
 ├── DatabaseUnavailable   the database is gone, locked, full or unreadable: try again later
 └── StoreError
@@ -99,6 +100,13 @@ class LeaseLost(RegistryError):
 
     def __init__(self, job: str, worker: str) -> None:
         super().__init__(f"job {job} is not held by worker {worker!r}: its lease ran out or moved")
+
+
+class Superseded(RegistryError):
+    """Somebody else wrote what was to be written, since it was read."""
+
+    def __init__(self, noun: str, name: str) -> None:
+        super().__init__(f"{noun} {shown(name)} was written by another process since it was read")
 
 
 class SchemaOutdated(RegistryError):

@@ -4,6 +4,7 @@ pass over those for whom nothing is new. Figures and names only: no text, no man
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,17 +117,24 @@ class News:
         with self._database.read() as session:
             return {(tenant, name or ""): n for tenant, name, n in session.execute(query)}
 
-    def failed(self, but: str, since: float, until: float) -> tuple[int, int]:
+    def failed(
+        self, names: Names, but: str, since: float, until: float, unavailable: Collection[str]
+    ) -> tuple[int, int]:
         """(failed, requests) of all tenants between two times (both included, in seconds since the
-        epoch), those of the version with the digest `but` left out. Refused ones (4xx) and copies
-        for a shadow are no requests here."""
+        epoch), those left out that the adapter `names` sent to its version with the digest `but`.
+        Failed is what became a 5xx, or was left to another for a reason in `unavailable`. Refused
+        ones (4xx) and copies for a shadow are no requests here."""
+        left = Exchange.fallback.in_(unavailable)
+        same = (Exchange.tenant == names[0]) & (func.coalesce(Exchange.adapter, "") == names[1])
         query = select(
-            func.coalesce(func.sum(case((Exchange.status >= 500, 1), else_=0)), 0), func.count()
+            func.coalesce(func.sum(case((left | (Exchange.status >= 500), 1), else_=0)), 0),
+            func.count(),
         ).where(
             Exchange.created_at >= since,
             Exchange.created_at <= until,
             (Exchange.status < 400) | (Exchange.status >= 500),
             func.coalesce(Exchange.digest, "") != but,
+            ~(same & left),  # another answered, but it was this version that was asked
             Exchange.role != "shadow",
         )
         with self._database.read() as session:
@@ -138,6 +146,12 @@ class News:
         query = select(Decision).where(Decision.kind == "retrain", Decision.realised.is_(None))
         with self._database.read() as session:
             return [*session.scalars(query)]
+
+    def jobs(self) -> dict[str, int]:
+        """{state: jobs}."""
+        query = select(Job.state, func.count()).group_by(Job.state)
+        with self._database.read() as session:
+            return {state: count for state, count in session.execute(query)}
 
     def trained_s(self, since: float, until: float) -> float:
         """Seconds that the controller's jobs have trained between two times; one that is still

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from registry.decisions import DriftState
 from registry.job import Job
 from registry.settings import SettingsError, load
 from registry.versions import Version
-from tests.monitoring.scene import Scene
+from tests.monitoring.scene import SETTINGS, Scene
 from tests.monitoring.tickets import prompt, stream
 
 
@@ -288,6 +289,35 @@ def test_corrections_of_a_retraining_that_came_to_nothing_wait_again(
         assert len(scene.registry.content("acme", again.training_file).splitlines()) == 32
 
 
+def test_what_the_budget_holds_costs_no_reading_of_texts(
+    sqlite_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(sqlite_registry, replace(SETTINGS, jobs_at_once=1))
+    scene.registry.tenants.create("lex")
+    scene.registry.adapters.create("lex", "briefs", "tiny")
+    file = scene.registry.upload("lex", "train.jsonl", b"{}")
+    under_way = scene.registry.jobs.enqueue("lex", "briefs", file, trigger="controller")
+    _drifted(scene, corrections=6)
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("texts were read")
+
+    with monkeypatch.context() as patch:
+        for name in ("of", "answers"):
+            patch.setattr(scene.registry.corrections, name, read)
+        patch.setattr(scene.registry, "content", read)
+        for _ in range(2):
+            scene.controller.tick()
+    assert scene.gauge("tick_errors_total") == 0
+    assert [hold.rule for hold in scene.receipts("hold")] == ["budget"]
+    assert scene.gauge("jobs", state="queued") == 1
+    scene.registry.jobs.cancel(under_way.id)
+    scene.controller.tick()
+    (receipt,) = scene.receipts("retrain")
+    assert receipt.evidence["rows"]["corrected"] == 6
+    assert receipt.expected["compared"] == 6
+
+
 def test_the_tenant_can_say_no(scene: Scene) -> None:
     scene.registry.tenants.update("acme", auto_retrain=False)
     _drifted(scene, corrections=6)
@@ -373,6 +403,45 @@ def test_killed_between_deciding_and_doing_it_loses_and_doubles_nothing(
     assert len(scene.registry.jobs.all("acme", "support", active=True)) == 1
     assert len(scene.receipts("retrain")) == 1
     assert scene.registry.corrections.of("acme", "support") == []
+
+
+def test_of_two_controllers_that_decide_at_once_one_is_heard(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = scene.new_controller()
+    _drifted(scene, corrections=6)
+    spend = scene.controller._spend
+
+    def late(proposals: list[Any]) -> None:
+        other.tick()  # while this one has made up its mind
+        spend(proposals)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.controller, "_spend", late)
+        scene.controller.tick()
+    for controller in (scene.controller, other, scene.controller):
+        controller.tick()
+    assert len(scene.registry.jobs.all("acme", "support", active=True)) == 1
+    assert len(scene.receipts("retrain")) == 1
+    assert len(scene.receipts("watch")) == 1
+    names = [file.filename for file in scene.registry.files.all("acme")]
+    assert names.count("retrain-support-0.jsonl") == 1, "what the other one made is gone"
+
+
+def test_a_job_that_is_there_already_gets_no_second_receipt(scene: Scene) -> None:
+    _drifted(scene, corrections=6)
+    scene.controller.tick()
+    (row,) = scene.registry.decisions.drift_states()
+    (first,) = scene.receipts("retrain")
+    plan = {
+        "key": "retrain:acme:support:0", "file": "", "feedback": [], "rule": "asked", "at": 2.0,
+        "spec": first.evidence | {"parent": "a" * 64}, "evidence": {}, "expected": {},
+    }  # fmt: skip
+    row.state = {**row.state, "memory": {**row.state["memory"], "pending": plan}}
+    scene.registry.decisions.save_drift_state(row)  # as a backup would bring it back
+    scene.new_controller().tick()
+    assert scene.receipts("retrain")[0].id == first.id
+    assert len(scene.receipts("retrain")) == 1
 
 
 def test_one_adapters_trouble_leaves_the_others_be(scene: Scene) -> None:

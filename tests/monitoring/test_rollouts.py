@@ -15,6 +15,7 @@ from registry.aliases import Alias
 from registry.decisions import Decision
 from registry.errors import RegistryError
 from registry.exchanges import Exchange
+from registry.outcomes import Outcome
 from tests.monitoring.scene import Clock
 
 SETTINGS = ControllerSettings(rollout_shadow=20, rollout_requests=10, rollout_patience_s=1000)
@@ -290,6 +291,29 @@ def test_harm_stops_what_waits_for_a_person(stage: Stage) -> None:
     stage.attend()
     assert stage.state == "rejected"
     assert not waits(stage.registry.versions.get(NEW), stage.receipts()[::-1])
+
+
+def test_answers_of_what_waits_for_a_person_are_read_once_a_minute(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.registry.tenants.update("acme", auto_promote=False)
+    _to(stage, 0.5)
+    stage.both(100)
+    stage.attend()
+    of = stage.registry.outcomes.of
+    read: list[float] = []
+
+    def seen(tenant: str, adapter: str, since: float) -> list[Outcome]:
+        read.append(stage.clock.now)
+        return of(tenant, adapter, since)
+
+    monkeypatch.setattr(stage.registry.outcomes, "of", seen)
+    for _ in range(130):
+        stage.attend()
+    assert len(read) == 3
+    stage.registry.tenants.update("acme", auto_promote=True)
+    stage.attend()
+    assert stage.alias.live == NEW, "at once"
 
 
 def test_a_direct_rollout_waits_for_a_person_from_the_start(stage: Stage) -> None:

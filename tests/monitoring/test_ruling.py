@@ -93,6 +93,15 @@ def test_worse_answers_to_the_same_questions_roll_a_fresh_version_back() -> None
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("own", "kind"), [({"failing_own": True}, "rollback"), ({"failing_own": False}, "hold")]
+)
+def test_a_version_that_fails_is_rolled_back_only_where_that_is_shown_to_be_its_own(
+    own: dict[str, Any], kind: str
+) -> None:
+    assert _rule(QUIET, failing="7 of 12", can_go_back=True, **own) == (kind, "slo-burn")
+
+
 @pytest.mark.parametrize("change", [{"drift": True}, {"can_go_back": False}])
 def test_worse_answers_to_other_questions_or_of_an_old_version_do_not(
     change: dict[str, Any],

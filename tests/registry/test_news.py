@@ -39,6 +39,13 @@ def test_corrections_that_wait_are_counted_as_they_would_be_read(registry: Regis
     registry.corrections.mark_used([row.id for row in rows if row.exchange_id == "used"], "job")
     assert len(registry.corrections.of("acme", "tickets")) == 1
     assert registry.news.corrections() == {("acme", "tickets"): 1}
+    assert registry.corrections.count("acme", "tickets") == 1
+    assert registry.corrections.count("acme", "tickets", rows[-1].created_at + 1) == 0
+    assert registry.corrections.answers("acme", "tickets") == [], "no answer of theirs is kept"
+    _serve(registry, "acme", "kept", answer="refund")
+    prompt = {"messages": [{"role": "user", "content": "?"}]}
+    registry.exchanges.give_feedback("acme", "kept", correction="billing", messages=prompt)
+    assert registry.corrections.answers("acme", "tickets") == [("refund", "billing")]
 
 
 def test_versions_are_told_with_what_their_canary_prompts_said(registry: Registry) -> None:
