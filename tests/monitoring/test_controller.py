@@ -14,6 +14,7 @@ from monitoring.settings import ControllerSettings
 from monitoring.sketch import sketch
 from registry import Registry
 from registry.decisions import DriftState
+from registry.errors import Superseded
 from registry.job import Job
 from registry.settings import SettingsError, load
 from registry.versions import Version
@@ -550,7 +551,8 @@ def test_a_tenant_of_the_same_name_inherits_nothing(scene: Scene, mid_look: bool
     )
     scene.promote("a" * 64)
     if mid_look:
-        old.save()
+        with pytest.raises(Superseded):
+            old.save()
     scene.controller.tick()
     assert scene.gauge("drift_reference_prompts", tenant="acme") == 0
     scene.send(stream(2, 1000))
