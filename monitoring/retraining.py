@@ -33,7 +33,9 @@ log = structlog.get_logger("switchyard.controller")
 _WEEK_S = 7 * 86_400.0
 _UNKNOWN_GAIN = 0.5
 _ASKS = 20
-OUTSIDE_THE_RULE = ("budget", "training-file-unreadable")
+_OF_ONE_JOB = {"seed", "suffix", "parent", "base", "gain_on"}
+"""Options of a job that say nothing of the next one's."""
+OUTSIDE_THE_RULE = ("budget", "training-file-unreadable", "corrections-unfit")
 """Rules that hold what `monitoring.ruling.rule` allows."""
 _UNDER_WAY = {"job-active", "candidate-waiting"}
 """Rules that follow from a retraining: that it goes on is no news."""
@@ -127,7 +129,14 @@ class Retraining:
             return False
         corrections = self._registry.corrections.of(watcher.tenant, watcher.adapter)
         news = f"corrected-{watcher.epoch}"
-        made = retrain_set.build(old, corrections, news)
+        options = self._options(watcher, proposal.adapter)
+        objective = str(options.get("objective", "sft"))
+        given = self._registry.corrections.given(watcher.tenant, watcher.adapter)
+        made = retrain_set.build(old, corrections, news, objective=objective, given=given)
+        if corrections and not made.corrected:
+            why = f"none of the {len(corrections)} corrections is one to learn from by {objective}"
+            self.hold(watcher, "corrections-unfit", why)
+            return False
         golden = retrain_set.validation_file(self._registry, watcher.tenant, watcher.live or "")
         attempt = int(watcher.memory.get("attempts", 0))
         digest = self._registry.store.put_blob(made.data)
@@ -135,7 +144,7 @@ class Retraining:
         plan = {
             "key": key if attempt == 0 else f"{key}:{attempt + 1}",
             "spec": {
-                **proposal.adapter.training,
+                **options,
                 "parent": watcher.live,
                 "keep_good_rows": True,
                 **({"gain_on": news} if made.held_out else {}),
@@ -160,6 +169,15 @@ class Retraining:
             watcher.save()
         self.go_on(watcher)
         return True
+
+    def _options(self, watcher: Watcher, adapter: Adapter) -> dict[str, Any]:
+        """How the adapter is trained; one that has no options of its own is trained as its live
+        version was, whose job came with them (the fine-tuning API)."""
+        if adapter.training:
+            return dict(adapter.training)
+        job_id = self._registry.versions.get(str(watcher.live)).job_id
+        spec = self._registry.jobs.get(job_id).spec if job_id is not None else {}
+        return {name: value for name, value in spec.items() if name not in _OF_ONE_JOB}
 
     def go_on(self, watcher: Watcher) -> None:
         """Carry out what was written down, if anything is."""

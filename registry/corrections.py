@@ -74,6 +74,16 @@ class Corrections:
         with self._database.read() as session:
             return [(answer or "", better or "") for answer, better in session.execute(query)]
 
+    def given(self, tenant: str, adapter: str) -> dict[str, str]:
+        """{id: what was answered} of those that are in no job, where the answer is kept."""
+        query = (
+            select(Feedback.id, Exchange.answer)
+            .join(Exchange, Feedback.exchange_id == Exchange.id)
+            .where(*_waiting(tenant, adapter), Exchange.answer.is_not(None))
+        )
+        with self._database.read() as session:
+            return {name: answer or "" for name, answer in session.execute(query)}
+
     def unusable(self, tenant: str, adapter: str) -> dict[str, int]:
         """{why: how many} of the corrections that no training can learn from."""
         query = (

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from registry.examples.messages import Fault, named
+from registry.examples.messages import Message as Message
+from registry.examples.shapes import LOOKED_AT, Shape, seen
 from train.errors import InvalidTrainingFile
-from train.formats.messages import Fault, named
-from train.formats.messages import Message as Message
-from train.formats.shapes import LOOKED_AT, Shape, seen
 from train.spec import TrainingSpec
 
 SHOWN_ERRORS = 20

@@ -118,6 +118,30 @@ def test_enough_corrections_show_by_themselves_what_was_learned_and_a_golden_set
     assert receipt.realised["gain"] == 0.75, "on what it was to learn"
 
 
+def test_an_adapter_without_options_of_its_own_is_trained_as_its_live_version_was(
+    scene: Scene,
+) -> None:
+    scene.registry.adapters.update("acme", "support", training={})
+    spec = {"objective": "sft", "rank": 4, "seed": 7, "suffix": "x", "parent": "c" * 64}
+    with scene.registry.database.write() as session:
+        session.execute(update(Job).values(spec=spec))
+    _drifted(scene, corrections=6)
+    for _ in range(2):
+        scene.controller.tick()
+    (job,) = scene.registry.jobs.all("acme", "support", active=True)
+    kept = {"objective": "sft", "rank": 4}
+    assert job.spec == {**kept, "parent": "a" * 64, "keep_good_rows": True}
+
+
+def test_corrections_that_its_objective_cannot_learn_from_hold_it(scene: Scene) -> None:
+    scene.registry.adapters.update("acme", "support", training={"objective": "pretrain"})
+    _drifted(scene, corrections=6)
+    for _ in range(2):
+        scene.controller.tick()
+    assert scene.registry.jobs.all("acme", "support", active=True) == []
+    assert [hold.rule for hold in scene.receipts("hold")] == ["corrections-unfit"]
+
+
 def test_drift_is_not_answered_by_what_was_corrected_before_it_but_learns_from_that_too(
     scene: Scene,
 ) -> None:
@@ -145,7 +169,7 @@ def test_drift_with_corrections_enqueues_one_retraining_with_a_receipt(scene: Sc
     (receipt,) = scene.receipts("retrain")
     assert receipt.job_id == job.id
     assert receipt.evidence["rows"] == {
-        "replayed": 20, "corrected": 6, "superseded": 0, "unreadable": 2, "held_out": 0,
+        "replayed": 20, "corrected": 6, "superseded": 0, "unreadable": 2, "held_out": 0, "unfit": 0,
     }  # fmt: skip
     assert receipt.expected == {"compared": 6, "exact_on_corrected": 0.0, "gain_at_most": 1.0}
     rows = [

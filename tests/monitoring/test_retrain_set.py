@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from monitoring.retrain_set import build
+import pytest
+
+from monitoring.retrain_set import KINDS, build
 from registry.exchanges import Feedback
+from train.rows import FITS, parse
 
 
 def _old(prompt: str, answer: str) -> str:
@@ -37,6 +40,7 @@ def test_a_correction_replaces_the_old_row_with_its_prompt() -> None:
         "superseded": 1,
         "unreadable": 0,
         "held_out": 0,
+        "unfit": 0,
     }
 
 
@@ -61,6 +65,7 @@ def test_bad_old_rows_are_left_out_and_counted() -> None:
         "superseded": 0,
         "unreadable": 5,
         "held_out": 0,
+        "unfit": 0,
     }
 
 
@@ -91,3 +96,63 @@ def test_what_measured_once_is_never_learned_from_whatever_is_said_of_it_later()
     assert {name for name, row in found.items() if row.get("held_out")} == measured
     assert {found[name]["slice"] for name in measured} == {"second"}
     assert found["new 0"]["slice"] == "first" or "new 0" in measured
+
+
+PAIR = {
+    "input": {"messages": [_user("a")]},
+    "preferred_output": [{"role": "assistant", "content": "good"}],
+    "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+}
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"prompt": "a", "completion": "x", "topic": 1},
+        {"instruction": "a", "input": "", "output": "x", "topic": 1},
+        {"prompt": [_user("a")], "completion": [{"role": "assistant", "content": "x"}], "topic": 1},
+    ],
+)
+def test_old_rows_of_any_shape_are_replayed_and_superseded(old: dict[str, Any]) -> None:
+    line = json.dumps(old)
+    made = build(line.encode(), [_said(1, "b", "y")])
+    rows = parse(made.data)
+    assert rows[1] == []
+    assert [(row.question, row.answer, row.metadata.get("topic")) for row in rows[0]] == [
+        ("a", "x", 1), ("b", "y", None),
+    ]  # fmt: skip
+    assert build(line.encode(), [_said(1, "a", "y")]).sources["superseded"] == 1
+
+
+def test_an_adapter_that_learns_from_pairs_gets_pairs() -> None:
+    old = f"{json.dumps(PAIR)}\n{_old('b', 'x')}".encode()
+    said = [_said(1, "b", "y"), _said(2, "c", "z"), _said(3, "d", "same")]
+    given = {"fb-1": "was", "fb-3": "same"}
+    made = build(old, said, objective="dpo", given=given)
+    rows, errors = parse(made.data)
+    assert errors == []
+    assert [(row.kind, row.question, row.answer, row.rejected) for row in rows] == [
+        ("preference", "a", "good", "bad"), ("preference", "b", "y", "was"),
+    ]  # fmt: skip
+    assert (made.unreadable, made.unfit) == (1, 2), "no chat row, and no pair without two answers"
+    plain = parse(build(json.dumps(PAIR).encode(), said[:1]).data)[0]
+    assert [(row.kind, row.answer) for row in plain] == [("chat", "good"), ("chat", "y")], (
+        "who learns answers takes the better one"
+    )
+
+
+def test_ratings_and_plain_texts() -> None:
+    rated = {"prompt": "a", "completion": "x", "label": False}
+    rows, errors = parse(
+        build(json.dumps(rated).encode(), [_said(1, "b", "y")], objective="kto").data
+    )
+    assert errors == []
+    assert [(row.kind, row.answer, row.good) for row in rows] == [
+        ("rated", "x", False), ("rated", "y", True),
+    ]  # fmt: skip
+    made = build(b'{"text": "once"}', [_said(1, "b", "y")], objective="pretrain")
+    assert (made.replayed, made.corrected, made.unfit) == (1, 0, 1)
+
+
+def test_what_each_objective_learns_from_is_what_training_says() -> None:
+    assert {objective: kind for kind, objective in FITS.items()} == KINDS

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from train.formats.messages import Fault, Message, answer, conversation, named, prompt, text
+from registry.examples.messages import Fault, Message, answer, conversation, named, prompt, text
 
 LOOKED_AT = 20
 """Records from whose fields the shape is seen."""
