@@ -41,10 +41,10 @@ FORMAT = 4
 
 THRESHOLD = 10.0
 """The statistic at which the alarm goes: evidence is shown on a scale of logs that ends there."""
-_CALM = 5.0
-"""Up to this the statistic goes without drift, now and then."""
-_OVER = 7.0
-"""An alarm that was not sustained is over once the statistic is down to this."""
+_CALM = math.exp(5.0 - THRESHOLD)
+"""Evidence of a statistic of 5: up to this it goes without drift, now and then."""
+_OVER = math.exp(7.0 - THRESHOLD)
+"""Of 7: an alarm that was not sustained is over once the evidence is down to this."""
 
 BLOCK = 64
 """Prompts looked at together: it costs a tenth of one after another, and gives the same."""
@@ -292,9 +292,9 @@ class Detector:
             crossing = self.crossed_at is None
             if found < 1.0:
                 self.above = 0
-                if crossing and found <= _evidence(_CALM):
+                if crossing and found <= _CALM:
                     self.calm_at = prompt.at
-                if not crossing and found <= _evidence(_OVER):
+                if not crossing and found <= _OVER:
                     self.crossed_at = None
                     return count
                 continue
@@ -396,10 +396,6 @@ class Detector:
             else:
                 detector._watch = Watch.load(arrays, settings.bag)
         return detector
-
-
-def _evidence(statistic: float) -> float:
-    return math.exp(statistic - THRESHOLD)
 
 
 def _shown(evidence: float) -> float:
