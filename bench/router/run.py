@@ -50,7 +50,8 @@ class Seen:
         self.many.append(whole(url, keys, model, CONNECTIONS, seconds))
         if self.target.metrics is not None:
             asked = self.many[-1].requests
-            self.written.append(1 - (self._dropped() - dropped) / max(asked, 1))
+            share = 1 - (self._dropped() - dropped) / max(asked, 1)
+            self.written.append(max(share, 0.0))  # what was under way before is dropped in it, too
         self.streams.append(streams(url, keys, model, STREAMS_AT_ONCE, STREAMS))
         child = self.target.child
         self.rss_mib.append(child.rss_mib() if child is not None else 0.0)
