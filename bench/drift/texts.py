@@ -21,6 +21,7 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bench.processes import BenchError
 
@@ -31,6 +32,8 @@ KINDS = {
     "editorials": "nytEditorialSnippets_GroundTruth.txt",
 }
 GROUPS = 8
+_THREADS = 2
+"""Sums are added up in so many parts, and in another number the groups are others."""
 _SOURCES = (("vaderSentiment==2.5", "sdist"), ("Django==5.2", "wheel"))
 _SHORTER = {"you": "u", "are": "r", "please": "pls", "because": "cuz", "and": "n", "to": "2"}
 
@@ -130,9 +133,10 @@ def _grouped(texts: list[str]) -> list[int]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
-    counts = TfidfVectorizer(min_df=3, max_df=0.2, sublinear_tf=True).fit_transform(texts)
-    flat = normalize(TruncatedSVD(24, random_state=0).fit_transform(counts))
-    return [int(n) for n in KMeans(GROUPS, n_init=2, random_state=0).fit_predict(flat)]
+    with threadpool_limits(_THREADS):
+        counts = TfidfVectorizer(min_df=3, max_df=0.2, sublinear_tf=True).fit_transform(texts)
+        flat = normalize(TruncatedSVD(24, random_state=0).fit_transform(counts))
+        return [int(n) for n in KMeans(GROUPS, n_init=2, random_state=0).fit_predict(flat)]
 
 
 def _other(rng: Random, kind: list[int], number: int) -> int:
