@@ -33,21 +33,12 @@ class Corrections:
         query = (
             select(Feedback)
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(
-                Feedback.tenant == tenant,
-                Feedback.adapter == adapter,
-                Feedback.corrected.is_(True),
-                func.coalesce(Exchange.role, "") != CONTROL,
-                Exchange.doubtful.is_not(True),
-            )
+            .where(*_of(tenant, adapter), *(waiting() if unused else corrected()))
         )
-        if unused:
-            query = query.where(Feedback.used_in_job.is_(None))
         if since is not None:
             query = query.where(func.coalesce(Exchange.created_at, Feedback.created_at) >= since)
         with self._database.read() as session:
-            rows = [*session.scalars(query.order_by(Feedback.number))]
-        return [row for row in rows if row.messages is not None and row.better is not None]
+            return [*session.scalars(query.order_by(Feedback.number))]
 
     def count(self, tenant: str, adapter: str, since: float | None = None) -> int:
         """How many `of` would find that are in no job; reads no text."""
@@ -55,7 +46,7 @@ class Corrections:
             select(func.count())
             .select_from(Feedback)
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(*_waiting(tenant, adapter))
+            .where(*_of(tenant, adapter), *waiting())
         )
         if since is not None:
             query = query.where(func.coalesce(Exchange.created_at, Feedback.created_at) >= since)
@@ -69,7 +60,7 @@ class Corrections:
             select(Exchange.answer, func.coalesce(Feedback.correction, Feedback.label))
             .select_from(Feedback)
             .join(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(*_waiting(tenant, adapter), Exchange.answer.is_not(None))
+            .where(*_of(tenant, adapter), *waiting(), Exchange.answer.is_not(None))
         )
         with self._database.read() as session:
             return [(answer or "", better or "") for answer, better in session.execute(query)]
@@ -79,7 +70,7 @@ class Corrections:
         query = (
             select(Feedback.id, Exchange.answer)
             .join(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(*_waiting(tenant, adapter), Exchange.answer.is_not(None))
+            .where(*_of(tenant, adapter), *waiting(), Exchange.answer.is_not(None))
         )
         with self._database.read() as session:
             return {name: answer or "" for name, answer in session.execute(query)}
@@ -89,11 +80,7 @@ class Corrections:
         query = (
             select(Feedback, Exchange.role, Exchange.doubtful)
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(
-                Feedback.tenant == tenant,
-                Feedback.adapter == adapter,
-                Feedback.corrected.is_(True),
-            )
+            .where(*_of(tenant, adapter), Feedback.corrected.is_(True))
         )
         with self._database.read() as session:
             rows = session.execute(query)
@@ -123,19 +110,25 @@ class Corrections:
                 row.used_in_job = None
 
 
-def _waiting(tenant: str, adapter: str) -> tuple[ColumnElement[bool], ...]:
-    """What is true of corrections, joined to their exchanges, that a training can learn from and
-    none has."""
+def corrected() -> tuple[ColumnElement[bool], ...]:
+    """What is true of corrections, joined to their exchanges, that a training can learn from. The
+    control arm's are the base's own errors, and nothing that the adapter has to learn."""
     return (
-        Feedback.tenant == tenant,
-        Feedback.adapter == adapter,
         Feedback.corrected.is_(True),
         Feedback.correction.is_not(None) | Feedback.label.is_not(None),
         Feedback.messages.is_not(None),
-        Feedback.used_in_job.is_(None),
         func.coalesce(Exchange.role, "") != CONTROL,
         Exchange.doubtful.is_not(True),
     )
+
+
+def waiting() -> tuple[ColumnElement[bool], ...]:
+    """Of those, the ones that none has learned from."""
+    return (*corrected(), Feedback.used_in_job.is_(None))
+
+
+def _of(tenant: str, adapter: str) -> tuple[ColumnElement[bool], ...]:
+    return Feedback.tenant == tenant, Feedback.adapter == adapter
 
 
 def _unusable(row: Feedback, role: str | None, doubtful: bool | None) -> str | None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import case, func, select
 
+from registry.corrections import waiting
 from registry.database import Database
 from registry.decisions import Decision
-from registry.exchanges import CONTROL, Exchange, Feedback
+from registry.exchanges import Exchange, Feedback
 from registry.job import Job
 from registry.versions import Version
 
@@ -103,15 +104,7 @@ class News:
         query = (
             select(Feedback.tenant, Feedback.adapter, func.count())
             .outerjoin(Exchange, Feedback.exchange_id == Exchange.id)
-            .where(
-                Feedback.adapter.is_not(None),
-                Feedback.corrected.is_(True),
-                Feedback.correction.is_not(None) | Feedback.label.is_not(None),
-                Feedback.messages.is_not(None),
-                Feedback.used_in_job.is_(None),
-                func.coalesce(Exchange.role, "") != CONTROL,
-                Exchange.doubtful.is_not(True),
-            )
+            .where(Feedback.adapter.is_not(None), *waiting())
             .group_by(Feedback.tenant, Feedback.adapter)
         )
         with self._database.read() as session:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.train.making import task
 from train.reading import Data, read
 from train.spec import TrainingSpec
-from train.task import Task
 
 
 def line(question: str, **fields: Any) -> str:
@@ -39,24 +39,9 @@ def read_in(folder: Path, lines: list[str], validation: list[str] | None = None)
     (folder / "training.jsonl").write_text("\n".join(lines))
     if validation is not None:
         (folder / "validation.jsonl").write_text("\n".join(validation))
-    task = Task(
-        tenant="acme",
-        adapter="triage",
-        base="tiny",
-        base_name="tiny",
-        spec={},
-        answers={},
-        training="training.jsonl",
-        validation=None if validation is None else "validation.jsonl",
-        parent=None,
-        device="cpu",
-        threads=1,
-        nice=0,
-        evaluation_rows=100,
-        few_shot=0,
-        probes=0,
-    )
-    return read(folder, task, TrainingSpec(gain_on="new"))
+    named = None if validation is None else "validation.jsonl"
+    job = task("base", validation=named, evaluation_rows=100)
+    return read(folder, job, TrainingSpec(gain_on="new"))
 
 
 def new_in(rows: list[Any]) -> int:
