@@ -18,7 +18,7 @@ import structlog
 from monitoring import retrain_set
 from monitoring.metrics import Metrics
 from monitoring.receipts import expected_gain, score
-from monitoring.ruling import Ruling, rule
+from monitoring.ruling import WITHOUT_CORRECTIONS, Ruling, rule
 from monitoring.settings import ControllerSettings
 from monitoring.situation import base_of, situation_of
 from monitoring.watcher import Watcher
@@ -133,7 +133,8 @@ class Retraining:
         objective = str(options.get("objective", "sft"))
         given = self._registry.corrections.given(watcher.tenant, watcher.adapter)
         made = retrain_set.build(old, corrections, news, objective=objective, given=given)
-        if corrections and not made.corrected:
+        needed = proposal.ruling.rule not in WITHOUT_CORRECTIONS
+        if needed and corrections and not made.corrected:
             why = f"none of the {len(corrections)} corrections is one to learn from by {objective}"
             self.hold(watcher, "corrections-unfit", why)
             return False

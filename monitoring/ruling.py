@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from monitoring.settings import ControllerSettings
 
 _MOST_DOUBLINGS = 6
+WITHOUT_CORRECTIONS = ("asked", "new-base")
+"""Rules that retrain on the old rows alone where nobody corrected anything."""
 
 
 @dataclass(frozen=True)

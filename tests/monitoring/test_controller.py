@@ -140,6 +140,9 @@ def test_corrections_that_its_objective_cannot_learn_from_hold_it(scene: Scene) 
         scene.controller.tick()
     assert scene.registry.jobs.all("acme", "support", active=True) == []
     assert [hold.rule for hold in scene.receipts("hold")] == ["corrections-unfit"]
+    scene.registry.decisions.record("acme", "support", "ask", "asked", by="ada")
+    scene.new_controller().tick()
+    assert [receipt.rule for receipt in scene.receipts("retrain")] == ["asked"], "of the old rows"
 
 
 def test_drift_is_not_answered_by_what_was_corrected_before_it_but_learns_from_that_too(
